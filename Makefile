@@ -1,0 +1,118 @@
+# vubox: `make` builds ./vubox, a static binary; `make help` lists everything else.
+
+VERSION := 0.1.0
+PREFIX ?= /usr/local
+BUILD ?= build
+CROSS ?=
+
+# ---- the compiler: musl if there is one, else the host's libc, linked statically ----
+
+ifneq ($(CROSS),)
+CC := $(CROSS)gcc
+STRIP := $(CROSS)strip
+else
+ifeq ($(origin CC),default)
+MUSL := $(shell command -v musl-gcc)
+CC := $(or $(MUSL),gcc)
+endif
+STRIP ?= strip
+endif
+
+IS_CLANG := $(findstring clang,$(shell $(CC) --version 2>/dev/null))
+IS_MUSL := $(shell printf '\043include <features.h>\nint x = __GLIBC__;' | \
+	$(CC) -x c -fsyntax-only - 2>/dev/null || echo yes)
+
+# ---- flags ----
+
+# Every limit of include/config.h can be set here: make CONFIG_REQUESTS_MAX=4096
+CONFIG := $(foreach v,$(sort $(filter CONFIG_%,$(.VARIABLES))),-D$(v)=$($(v)))
+# make DEVICES="blk" leaves the others out.
+ALL_DEVICES := $(patsubst src/dev/%.c,%,$(filter-out src/dev/table.c,$(wildcard src/dev/*.c)))
+DEVICES ?= $(ALL_DEVICES)
+LEFT_OUT := $(filter-out $(DEVICES),$(ALL_DEVICES))
+WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))
+
+WARN := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wvla -Wstrict-prototypes \
+	-Wmissing-prototypes -Wshadow -Wpointer-arith
+CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVUBOX_VERSION='"$(VERSION)"' \
+	$(CONFIG) $(WITHOUT) -Iinclude -Iport $(CPPFLAGS)
+CFLAGS_ALL := -g $(WARN) $(if $(IS_CLANG),,-flto) -ffunction-sections -fdata-sections \
+	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-plt $(CFLAGS)
+LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -O2) -Wl,--gc-sections -Wl,--build-id=none \
+	-Wl,-z,noseparate-code -Wl,-z,norelro -Wl,-z,noexecstack -Wl,-T,port/discard.ld $(LDFLAGS)
+
+# What runs for every request is built for speed, the rest for size.
+HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/vring.c src/core/queue.c \
+	port/io_uring.c port/io_mmap.c
+
+SOURCES := $(sort $(filter-out $(LEFT_OUT:%=src/dev/%.c),$(wildcard src/*.c src/*/*.c port/*.c)))
+HEADERS := $(wildcard include/*.h include/spec/*.h port/*.h)
+OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
+
+# ---- the binary ----
+
+all: vubox
+	$(if $(IS_MUSL),,@echo "note: no musl compiler: ./vubox is static with the host's libc," \
+		"and larger (apt-get install musl-tools)")
+
+vubox: $(BUILD)/vubox
+	cp $< $@
+
+$(BUILD)/vubox: $(BUILD)/vubox.debug
+	$(STRIP) -o $@ $<
+
+$(BUILD)/vubox.debug: $(OBJECTS)
+	$(CC) $(LDFLAGS_ALL) $(OBJECTS) -o $@
+
+$(HOT:%.c=$(BUILD)/%.o): OPT := -O2
+OPT := -Os
+$(BUILD)/%.o: %.c $(HEADERS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(CC) $(CPPFLAGS_ALL) $(OPT) $(CFLAGS_ALL) -c $< -o $@
+
+# Changed flags rebuild everything.
+$(BUILD)/flags: FORCE
+	@mkdir -p $(@D)
+	@echo '$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)' | cmp -s - $@ || \
+		echo '$(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL)' > $@
+
+# ---- what a user does with it ----
+
+demo: vubox
+	sh tests/guest/demo.sh
+
+install: vubox
+	install -D -m 755 vubox $(DESTDIR)$(PREFIX)/bin/vubox
+	ln -sf vubox $(DESTDIR)$(PREFIX)/bin/vhost-user-blk
+	install -D -m 644 share/man/vubox.8 $(DESTDIR)$(PREFIX)/share/man/man8/vubox.8
+	install -d $(DESTDIR)$(PREFIX)/share/qemu/vhost-user
+	sed 's|@PREFIX@|$(PREFIX)|' share/qemu/vhost-user/50-vubox-blk.json.in \
+		> $(DESTDIR)$(PREFIX)/share/qemu/vhost-user/50-vubox-blk.json
+	install -D -m 755 share/init.d/vubox $(DESTDIR)$(PREFIX)/share/vubox/init.d/vubox
+	install -D -m 644 share/vubox.conf $(DESTDIR)$(PREFIX)/share/vubox/vubox.conf
+
+size: vubox
+	@size $(BUILD)/vubox.debug
+	@stat -c '%n: %s bytes, stripped' vubox
+
+format:
+	clang-format -i $(SOURCES) $(HEADERS)
+
+clean:
+	rm -rf build vubox
+
+help:
+	@echo "make              build ./vubox (CROSS=prefix- cross-builds, DEVICES=\"blk\" leaves the rest out)"
+	@echo "make demo         boot a real guest on it and show that its disk works (Debian; under a minute)"
+	@echo "make test         every test; installs what it needs on Debian"
+	@echo "make check        the quick tests: unit, shape, what must not compile"
+	@echo "make bench        measure it against qemu-storage-daemon in one interleaved run"
+	@echo "make fuzz         fuzz it (SECONDS=60 for each target)"
+	@echo "make mutants      plant bugs and see that the tests catch them"
+	@echo "make install      DESTDIR= PREFIX=$(PREFIX)"
+	@echo "make size | format | clean | help"
+
+include tests/tests.mk
+
+FORCE:
+.PHONY: all demo install size format clean help test check bench fuzz mutants FORCE

@@ -1,0 +1,94 @@
+/* Every limit of vubox. Override one with `make CONFIG_X=value`; bss is the whole memory story. */
+#ifndef VUBOX_CONFIG_H
+#define VUBOX_CONFIG_H
+
+/* Devices that one process serves, and front-end connections (one for each device). */
+#ifndef CONFIG_DEVICES_MAX
+#define CONFIG_DEVICES_MAX 16
+#endif
+
+/* Virtqueues of one device. QEMU asks blk for one per vCPU. A message names a queue in 8 bits. */
+#ifndef CONFIG_QUEUES_MAX
+#define CONFIG_QUEUES_MAX 64
+#endif
+_Static_assert(CONFIG_QUEUES_MAX >= 1 && CONFIG_QUEUES_MAX <= 256, "queue index is 8 bits");
+
+/* Entries of one virtqueue: the greatest SET_VRING_NUM. */
+#ifndef CONFIG_RING_SIZE_MAX
+#define CONFIG_RING_SIZE_MAX 1024
+#endif
+_Static_assert((CONFIG_RING_SIZE_MAX & (CONFIG_RING_SIZE_MAX - 1)) == 0, "split rings are powers of 2");
+_Static_assert(CONFIG_RING_SIZE_MAX <= 32768, "VIRTIO 2.7: the greatest queue size");
+
+/* Guest memory regions of one connection. QEMU has at most 509 slots. */
+#ifndef CONFIG_REGIONS_MAX
+#define CONFIG_REGIONS_MAX 509
+#endif
+_Static_assert(CONFIG_REGIONS_MAX >= 8, "SET_MEM_TABLE carries up to 8 regions");
+
+/* Requests in flight in the whole process. Every queue owns one of them; the others are shared. */
+#ifndef CONFIG_REQUESTS_MAX
+#define CONFIG_REQUESTS_MAX 2048
+#endif
+_Static_assert(CONFIG_REQUESTS_MAX > CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX, "a request a queue");
+
+/* Pieces of guest memory (spans) of an ordinary request: 126 segments, header, status, some cuts. */
+#ifndef CONFIG_SPANS_INLINE
+#define CONFIG_SPANS_INLINE 132
+#endif
+
+/* Spans of the longest chain: a descriptor each, and room for descriptors that cross regions. */
+#ifndef CONFIG_SPANS_LONG
+#define CONFIG_SPANS_LONG (CONFIG_RING_SIZE_MAX + CONFIG_REGIONS_MAX)
+#endif
+_Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a short one");
+
+/* Requests in flight that may have such a long chain; a further one waits in the avail ring. */
+#ifndef CONFIG_LONG_MAX
+#define CONFIG_LONG_MAX 8
+#endif
+
+/* Requests taken from one queue before the next queue has its turn. */
+#ifndef CONFIG_BUDGET
+#define CONFIG_BUDGET 64
+#endif
+
+/* Bytes of one vhost-user message's payload; a greater one closes the connection. */
+#ifndef CONFIG_PAYLOAD_MAX
+#define CONFIG_PAYLOAD_MAX 4096
+#endif
+_Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the spec");
+
+/* Things that the loop watches: a kick a queue, and a few for each device. */
+#ifndef CONFIG_WATCHES_MAX
+#define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + 4)
+#endif
+
+/* Bytes of a --config file, and words on one command line. */
+#ifndef CONFIG_FILE_MAX
+#define CONFIG_FILE_MAX 16384
+#endif
+#ifndef CONFIG_WORDS_MAX
+#define CONFIG_WORDS_MAX 512
+#endif
+
+/* Entries of the io_uring submission queue: the largest batch of one system call. */
+#ifndef CONFIG_URING_ENTRIES
+#define CONFIG_URING_ENTRIES 128
+#endif
+_Static_assert((CONFIG_URING_ENTRIES & (CONFIG_URING_ENTRIES - 1)) == 0, "io_uring wants a power of 2");
+
+/* How long SIGTERM waits for I/O in flight, in milliseconds. */
+#ifndef CONFIG_DRAIN_MS
+#define CONFIG_DRAIN_MS 1000
+#endif
+
+/*
+ * Called at every load and store of guest memory, so that the simulator can let its guest write
+ * between any two of them. Nothing in a real build.
+ */
+#ifndef CONFIG_GUEST_HOOK
+#define CONFIG_GUEST_HOOK(what, at, len) ((void)0)
+#endif
+
+#endif

@@ -1,0 +1,82 @@
+/*
+ * What a device is: one file in src/dev that fills in a struct device_class, and one row in
+ * src/dev/table.c.
+ */
+#ifndef VUBOX_DEVICE_H
+#define VUBOX_DEVICE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "option.h"
+#include "queue.h"
+#include "vhost.h"
+
+struct device {
+	const struct device_class *class;
+	const char *name;        /* in log lines */
+	void *state;             /* of the class */
+	uint16_t queue_count;
+	uint16_t queue_size_max; /* entries */
+	struct queue *queues;
+	struct session session;
+};
+
+struct device_class {
+	const char *name;        /* the word on the command line */
+	const char *summary;     /* for --list and --help: one line */
+	const char *json_type;   /* VHostUserBackendType of QEMU's vhost-user.json */
+	const char *json_features; /* its features as a JSON array */
+	uint32_t virtio_id;
+
+	const struct option *options;
+	uint16_t option_count;
+
+	/*
+	 * Makes the device ready to serve, or says why not (one log_error line) and returns the exit
+	 * status. Sets state, queue_count and queue_size_max.
+	 */
+	int (*open)(struct device *dev, const struct option_value *values);
+	void (*close)(struct device *dev);
+
+	/* Feature bits of the device itself; the core adds those of rings and transport. */
+	uint64_t (*features)(const struct device *dev);
+	/* The driver has accepted these, or (0) the device was reset. */
+	void (*accept)(struct device *dev, uint64_t features);
+
+	/* The whole configuration space as it is now; bytes behind its end are zero already. */
+	void (*config_get)(const struct device *dev, uint8_t bytes[VHOST_USER_CONFIG_MAX]);
+	/*
+	 * Writes a part of it: true if all of it is writable. With `migrate` the front-end restores
+	 * what it read on another host, so fields that only the device sets are skipped.
+	 */
+	bool (*config_set)(struct device *dev, uint32_t offset, uint32_t len, const uint8_t *bytes,
+		bool migrate);
+
+	/* A request: answer it with request_done (now or later) or request_break. */
+	void (*request)(struct device *dev, struct request *req);
+	/* req->io is done. */
+	void (*io_done)(struct device *dev, struct request *req);
+	/*
+	 * Whether a request would be answered now. NULL: always. After false, the device calls
+	 * device_ready when it would.
+	 */
+	bool (*can_take)(struct device *dev);
+
+	/* SIGHUP, with nothing in flight: true if the configuration space has changed. */
+	bool (*look_again)(struct device *dev);
+};
+
+/* The table of devices, in the order of --list; NULL ends it. */
+extern const struct device_class *const device_table[];
+
+/* The class of this name, or NULL. */
+const struct device_class *device_find(const char *name);
+
+/* Gives every queue of the device a turn. */
+void device_ready(struct device *dev);
+
+/* Requests that the device has in hand, over all its queues. */
+uint32_t device_in_flight(const struct device *dev);
+
+#endif

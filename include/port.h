@@ -1,0 +1,207 @@
+/*
+ * What vubox asks of an operating system. Everything below this line of the house is in port/; the
+ * unit tests and the simulator have a port of their own. A function that returns int gives a value
+ * >= 0, or -errno. Nothing here blocks, unless it says so.
+ */
+#ifndef VUBOX_PORT_H
+#define VUBOX_PORT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "out.h" /* time, stderr and abort: port implements them too */
+#include "span.h"
+
+/* ---- the process ---- */
+
+/* Writes all of it to stdout (may block: only before anything is served). */
+void port_write_out(const char *text, size_t len);
+
+_Noreturn void port_exit(int status);
+
+/* Closes a descriptor. */
+void port_close(int fd);
+
+/* Reads a whole file of at most `size` bytes into buf: its length, or -EFBIG. */
+int port_read_file(const char *path, char *buf, size_t size);
+
+/* Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed. */
+enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN };
+
+/* From now on these signals are events of the descriptor that is returned; SIGPIPE is ignored. */
+int port_signals_open(void);
+enum port_signal port_signals_next(int fd);
+
+/* ---- waiting ---- */
+
+enum port_trigger { PORT_LEVEL, PORT_EDGE };
+
+int port_wait_open(void);
+int port_wait_add(int fd, uint64_t token, enum port_trigger trigger);
+void port_wait_remove(int fd);
+
+/*
+ * Waits for events: the one call that blocks. timeout_ns < 0: for ever. Stores at most max tokens
+ * and returns their number (0 after a timeout or a signal).
+ */
+unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns);
+
+/* ---- notifications: kick, call and err ---- */
+
+/*
+ * A descriptor from the front-end that says "something happened": an eventfd, a pipe or a socket,
+ * blocking or not. It is used as it is, because its flags are shared with the front-end. Zero is none.
+ */
+enum port_notify_kind { PORT_NOTIFY_NONE, PORT_NOTIFY_EVENT, PORT_NOTIFY_EVENT_BLOCKING,
+	PORT_NOTIFY_PIPE, PORT_NOTIFY_SOCKET };
+struct port_notify {
+	enum port_notify_kind kind;
+	int fd;
+};
+
+/* Takes over fd. -EINVAL (fd is closed) if it is nothing that can notify. */
+int port_notify_take(struct port_notify *notify, int fd);
+void port_notify_close(struct port_notify *notify);
+/* Signals it; if it is full, then the other side has not seen the signals before this one either. */
+void port_notify_send(const struct port_notify *notify);
+/* Empties what must be emptied (pipes and sockets; events are watched by edge and never read). */
+void port_notify_drain(const struct port_notify *notify);
+
+/* ---- unix sockets ---- */
+
+/*
+ * Listens on path: a socket file that nobody serves is replaced, atomically. -EADDRINUSE if somebody
+ * serves it, -EEXIST if it is no socket. *id tells the file again (for port_unlisten).
+ */
+struct port_socket_id { uint64_t device, inode; };
+int port_listen(const char *path, struct port_socket_id *id);
+/* Removes the socket file if it is still the one that port_listen made. */
+void port_unlisten(const char *path, const struct port_socket_id *id);
+int port_connect(const char *path);
+int port_accept(int listener);
+/* 1: fd is a listening stream socket, 0: a connected one; made non-blocking in our use of it. */
+int port_socket_kind(int fd);
+
+/*
+ * Receives at most len bytes and at most *fd_count descriptors (their number on return; a surplus
+ * is closed and makes it -EMSGSIZE). 0: the other side has hung up. -EAGAIN: nothing now.
+ */
+int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count);
+/* Sends all, and one descriptor if send_fd >= 0, or fails: -EAGAIN if the other side does not read. */
+int port_send(int fd, const void *buf, size_t len, int send_fd);
+
+/* ---- shared memory ---- */
+
+/*
+ * A mapping of someone's file, guarded: when a page of it is gone (the file was truncated: SIGBUS),
+ * a page of zeroes takes its place, `hit` is set and the process goes on. Zero is no mapping.
+ */
+struct port_map {
+	char *base;        /* page-aligned start of the mapping */
+	size_t len;        /* its bytes */
+	size_t page;       /* bytes of a page of this file */
+	volatile int hit;
+	struct port_map *next, **link;
+};
+
+/*
+ * Maps [offset, offset + len) of fd, readable and writable (or not), shared; fd may be closed after
+ * it. *at is where offset lies. -EFAULT if the file is shorter than that.
+ */
+int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at);
+void port_unmap(struct port_map *map);
+/* True once after any mapping was hit; then look at the `hit` of each. */
+bool port_map_hits(void);
+
+/* A new shared memory file of len bytes, zeroed, that cannot shrink. */
+int port_shared_file(const char *name, uint64_t len);
+
+/* ---- files, and I/O between them and guest memory ---- */
+
+enum port_engine { PORT_ENGINE_AUTO, PORT_ENGINE_URING, PORT_ENGINE_MMAP, PORT_ENGINE_SYNC };
+
+struct port_file_options {
+	const char *path;
+	bool read_only;
+	bool direct;            /* O_DIRECT; requests that it cannot take go through the page cache */
+	bool no_lock;
+	uint64_t create_size;   /* create or grow to so many bytes; 0: don't */
+	enum port_engine engine;
+};
+
+/* What a file or block device is like. Zero is a closed file. */
+struct port_file {
+	bool open, block_device, read_only;
+	int fd, fd_direct;               /* fd_direct: -1 if none */
+	uint64_t size;                   /* bytes */
+	uint32_t logical_block;          /* bytes; 512 for files */
+	uint32_t physical_block, io_min, io_opt; /* bytes */
+	uint32_t direct_memory, direct_offset;   /* alignment in bytes that fd_direct wants */
+	bool can_discard, can_zero;      /* learnt: false after the file system refused once */
+	enum port_engine engine;         /* the one that serves it */
+	const char *engine_why;
+	struct port_map map;             /* of PORT_ENGINE_MMAP */
+	char *map_at;
+};
+
+/* Opens, locks, sizes, and chooses the engine. On failure *what is what could not be done. */
+int port_file_open(struct port_file *file, const struct port_file_options *options, const char **what);
+void port_file_close(struct port_file *file);
+/* Looks at the size again, and remaps. Only while no I/O on it is in flight. */
+int port_file_resize(struct port_file *file);
+
+enum port_io_op { PORT_IO_READ, PORT_IO_WRITE, PORT_IO_FLUSH, PORT_IO_DISCARD, PORT_IO_ZERO };
+
+/*
+ * One I/O. It belongs to the port from port_io_start until port_io_reap gives it back; the spans
+ * are used up on the way. A read or write is either complete or failed.
+ */
+struct port_io {
+	struct port_file *file;
+	struct port_io *next;
+	struct span *spans;
+	uint64_t offset;         /* bytes from the start of the file */
+	uint64_t left;           /* bytes still to do */
+	uint32_t span_count;
+	int result;              /* 0 or -errno, when it is done */
+	uint8_t op;              /* enum port_io_op */
+	bool sync;               /* on stable storage before it is done (WRITE, DISCARD, ZERO) */
+	bool keep;               /* ZERO: the space must stay allocated */
+	uint8_t stage;           /* of the engine */
+};
+
+/* Reads len bytes of the file at offset into guest memory, or the other way round. */
+void port_io_read(struct port_io *io, struct port_file *file, struct sink to, uint64_t offset,
+	uint32_t len);
+void port_io_write(struct port_io *io, struct port_file *file, struct source from, uint64_t offset,
+	uint32_t len, bool sync);
+/* What was written and done before this goes to stable storage. */
+void port_io_flush(struct port_io *io, struct port_file *file);
+/* Frees a range (reads of it give anything), or makes it read as zeroes. len may be 0. */
+void port_io_discard(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
+	bool sync);
+void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
+	bool keep, bool sync);
+
+/* Hands what was started since to the kernel, in one call. */
+void port_io_submit(void);
+/* The next I/O that is done, or NULL. */
+struct port_io *port_io_reap(void);
+/* Whether port_io_submit or port_io_reap has something to do right now. */
+bool port_io_ready(void);
+/* I/Os that were started and not reaped. */
+unsigned port_io_pending(void);
+/* A descriptor that is readable when port_io_reap has something, or -1. */
+int port_io_event(void);
+
+/* ---- bytes from elsewhere ---- */
+
+/* Random bytes of the kernel: all of them, or -errno. */
+int port_random(void *buf, size_t len);
+/* Opens a file, pipe or character device for reading bytes; *endless: it is no regular file. */
+int port_stream_open(const char *path, bool *endless);
+/* What is there now, at most len: 0 at the end, -EAGAIN if nothing. */
+int port_stream_read(int fd, void *buf, size_t len);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * Queues at work: a vring with its notifications, its place in the turns of the loop, and the
+ * requests that its device has in hand.
+ */
+#ifndef VUBOX_QUEUE_H
+#define VUBOX_QUEUE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "inflight.h"
+#include "log.h"
+#include "port.h"
+#include "req.h"
+#include "vring.h"
+
+struct device;
+
+/* A list of queues that want something in this tick; a queue is at most once in each. */
+enum queue_list { QUEUE_READY, QUEUE_DIRTY, QUEUE_IDLE, QUEUE_LISTS };
+
+/* Zero is a queue that was never set up. */
+struct queue {
+	struct device *device;
+	struct queue *next[QUEUE_LISTS];
+	bool listed[QUEUE_LISTS];
+
+	/* What the front-end said. "Ring states": started and enabled are independent. */
+	bool started, enabled;
+	bool addr_set, base_set;
+	bool broken;             /* by its guest, until it is started again */
+	bool starved;            /* it has work that had to wait */
+	uint16_t index;
+	uint16_t size, base;     /* for the next start */
+	struct vring_addr addr;
+	struct port_notify kick, call, err;
+	int kick_watch;          /* of the loop; valid while kick is there */
+
+	struct vring ring;
+	struct inflight inflight;
+	uint32_t in_flight;      /* requests that the device has */
+};
+
+/* Hands out `count` queues for a device, for good. NULL if there are not so many left. */
+struct queue *queue_create(struct device *device, uint16_t count);
+
+/*
+ * Starts a ring whose size, addresses and base are set (SET_VRING_KICK); a started one goes on, with
+ * a new base if one was set since. -EINVAL / -EFAULT and *why if it cannot work.
+ */
+int queue_start(struct queue *q, const char **why);
+/* Stops a ring (GET_VRING_BASE). Nothing may be in flight. base is where it would go on. */
+void queue_stop(struct queue *q);
+/* Takes over the kick descriptor: the ring is kicked by it, or polled if fd < 0. */
+int queue_set_kick(struct queue *q, int fd);
+/* Finds the ring again after the memory map has changed; breaks the queue if it is gone. */
+void queue_remap(struct queue *q);
+/* Stops it and forgets its set-up, but for its call and err notifications (RESET_DEVICE). */
+void queue_reset(struct queue *q);
+/* Back to zero, but for what belongs to the device. Nothing may be in flight. */
+void queue_release(struct queue *q);
+/* The guest's fault: one line, the err notification, and no more work until it is started again. */
+void queue_break(struct queue *q, const char *why);
+
+/* This queue may have work (again): it gets a turn in this tick. */
+void queue_ready(struct queue *q);
+
+/* The steps of a tick, in this order (see loop.c). */
+void queues_run(void);
+void queues_publish(void);
+/*
+ * Before sleeping: asks every idle queue for kicks. True if one of them has work after all (it is
+ * ready now), so that there is no sleep.
+ */
+bool queues_arm(void);
+/* While spinning: true if an idle queue has got work (it is ready now). */
+bool queues_peek(void);
+bool queues_have_work(void);
+/* Whether a started ring has no kick and must be polled. */
+bool queues_polled(void);
+
+/* For devices: gives a request back with `written` bytes stored in its writable buffers. */
+void request_done(struct request *req, uint32_t written);
+/* For devices: the chain breaks the device's rules so badly that it cannot be answered. */
+void request_break(struct request *req, const char *why);
+
+#endif

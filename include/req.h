@@ -1,0 +1,58 @@
+/* Chains and requests: a driver's buffers, copied and translated once, and what a device does with it. */
+#ifndef VUBOX_REQ_H
+#define VUBOX_REQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "config.h"
+#include "mem.h"
+#include "port.h"
+#include "span.h"
+
+struct queue;
+
+/* A descriptor chain (VIRTIO 2.7.4) while it is walked: readable buffers first, then writable ones. */
+struct chain {
+	struct span *spans;      /* of the request, or a long array */
+	uint32_t span_max, span_count, readable_spans;
+	uint32_t readable, writable; /* bytes */
+	uint16_t head;           /* what the used ring wants back */
+	int16_t long_slot;       /* -1, or which long array it holds */
+};
+
+/* A request. It is the device's from its `request` call until request_done. */
+struct request {
+	struct reader in;        /* what the driver lets us read, in its order */
+	struct writer out;       /* what the driver lets us write */
+	struct queue *queue;
+	struct request *next;    /* while it is free */
+	struct chain chain;
+	struct port_io io;       /* for the device's use */
+	struct span own;         /* for the device: the span of a byte that it cut off */
+	struct writer status;
+	uint32_t kind, bytes;
+	struct span spans[CONFIG_SPANS_INLINE];
+};
+
+/*
+ * Starts a chain in req's own array, and adds buffers to it. chain_add: 0; -EAGAIN: a long array is
+ * needed and none is free now; -EINVAL: it breaks a rule of VIRTIO, and *why says which.
+ * An address that is in no region becomes a hole: that fails the request, not the queue.
+ */
+void chain_start(struct request *req, uint16_t head);
+int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
+	const char **why);
+
+/* Sets up req->in and req->out when the chain is whole. */
+void chain_finish(struct request *req);
+
+/*
+ * A free request for a queue that has in_flight of them, or NULL. The first one of every queue is
+ * its own, the others are taken from what all share: no queue can starve another.
+ */
+struct request *request_get(uint32_t in_flight);
+/* Gives one back; in_flight counts it no more. */
+void request_put(struct request *req, uint32_t in_flight);
+
+#endif

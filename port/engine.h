@@ -1,0 +1,36 @@
+/* Between the I/O engines: private to port/. */
+#ifndef VUBOX_ENGINE_H
+#define VUBOX_ENGINE_H
+
+#include "port.h"
+
+/* The kernel takes at most so many pieces in one vectored call (UIO_MAXIOV). */
+enum { ENGINE_PIECES_MAX = 1024 };
+
+/* Gives a finished I/O back: port_io_reap returns it. */
+void engine_done(struct port_io *io, int result);
+
+/* The descriptor that can take this read or write: the direct one if all is aligned for it. */
+int engine_fd(const struct port_io *io);
+
+/* Steps over n bytes that were read or written. */
+void engine_advance(struct port_io *io, uint64_t n);
+
+/* Does all that is left of an I/O now, by blocking calls, and calls engine_done. */
+void engine_sync_run(struct port_io *io);
+
+/* The same by copying from or to the mapping; whatever is no read or write goes to the above. */
+void engine_mmap_run(struct port_io *io);
+
+/* io_uring: opens the ring of this process (once), or -errno if the kernel has or allows none. */
+int uring_open(void);
+int uring_fd(void);
+/* Queues an I/O; false if the ring is unusable and the caller must do it otherwise. */
+bool uring_start(struct port_io *io);
+void uring_submit(void);
+/* Whether entries wait to be submitted, or finished ones to be collected. */
+bool uring_ready(void);
+/* Takes what the kernel has finished; calls engine_done, or starts what is left of it again. */
+void uring_collect(void);
+
+#endif

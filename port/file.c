@@ -1,0 +1,236 @@
+/* Image files and block devices: open, lock, size, geometry, and the choice of an engine. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "num.h"
+
+/* <linux/fs.h>, <linux/magic.h> and <linux/stat.h>, which musl does not bring. */
+#define FS_BLKSSZGET _IO(0x12, 104)
+#define FS_BLKGETSIZE64 _IOR(0x12, 114, size_t)
+#define FS_BLKIOMIN _IO(0x12, 120)
+#define FS_BLKIOOPT _IO(0x12, 121)
+#define FS_BLKPBSZGET _IO(0x12, 123)
+enum { MAGIC_TMPFS = 0x01021994 };
+#define MAGIC_RAMFS 0x858458f6u
+#define MAGIC_HUGETLBFS 0x958458f6u
+#define STATX_DIOALIGN_MASK 0x2000u
+#define STATX_ATTR_DAX_BIT 0x200000ull
+enum { EMPTY_PATH = 0x1000 }; /* AT_EMPTY_PATH */
+
+struct statx_buf {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint32_t nlink, uid, gid;
+	uint16_t mode, pad;
+	uint64_t ino, size, blocks, attributes_mask;
+	uint64_t times[8];
+	uint32_t rdev[2], dev[2];
+	uint64_t mnt_id;
+	uint32_t dio_mem_align, dio_offset_align;
+	uint64_t spare[12];
+};
+_Static_assert(sizeof(struct statx_buf) == 256, "statx ABI");
+
+static struct statx_buf file_statx(int fd)
+{
+	struct statx_buf stx = { 0 };
+
+#ifdef SYS_statx
+	if (syscall(SYS_statx, fd, "", EMPTY_PATH, STATX_DIOALIGN_MASK, &stx) != 0)
+		stx = (struct statx_buf){ 0 };
+#else
+	(void)fd;
+#endif
+	return stx;
+}
+
+static int file_size(struct port_file *f)
+{
+	struct stat st;
+
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	f->size = (uint64_t)st.st_size;
+	if (f->block_device && ioctl(f->fd, FS_BLKGETSIZE64, &f->size) < 0)
+		return -errno;
+	return 0;
+}
+
+static void file_geometry(struct port_file *f)
+{
+	unsigned io_min = 0, io_opt = 0, physical = 0;
+	int logical = 0;
+
+	f->logical_block = 512;
+	f->physical_block = 512;
+	if (!f->block_device)
+		return;
+	if (ioctl(f->fd, FS_BLKSSZGET, &logical) == 0 && logical >= 512 &&
+			num_is_power_of_2((unsigned)logical))
+		f->logical_block = (uint32_t)logical;
+	f->physical_block = f->logical_block;
+	if (ioctl(f->fd, FS_BLKPBSZGET, &physical) == 0 && physical > f->logical_block &&
+			num_is_power_of_2(physical))
+		f->physical_block = physical;
+	if (ioctl(f->fd, FS_BLKIOMIN, &io_min) == 0)
+		f->io_min = io_min;
+	if (ioctl(f->fd, FS_BLKIOOPT, &io_opt) == 0)
+		f->io_opt = io_opt;
+}
+
+/* Opens path once more past the page cache, and learns what alignment that wants. */
+static int file_open_direct(struct port_file *f, const char *path, int flags)
+{
+	struct statx_buf stx;
+
+	f->fd_direct = open(path, flags | O_DIRECT);
+	if (f->fd_direct < 0)
+		return -errno;
+	stx = file_statx(f->fd_direct);
+	f->direct_memory = f->direct_offset = f->block_device ? f->logical_block : 4096;
+	if ((stx.mask & STATX_DIOALIGN_MASK) != 0 && stx.dio_offset_align != 0) {
+		f->direct_memory = stx.dio_mem_align;
+		f->direct_offset = stx.dio_offset_align;
+	}
+	return 0;
+}
+
+static bool is_memory(int fd, const char **kind)
+{
+	struct statfs fs;
+
+	if (fstatfs(fd, &fs) == 0) {
+		uint32_t type = (uint32_t)fs.f_type;
+
+		*kind = type == MAGIC_TMPFS ? "tmpfs" : type == MAGIC_RAMFS ? "ramfs" :
+			type == MAGIC_HUGETLBFS ? "hugetlbfs" : NULL;
+		if (*kind)
+			return true;
+	}
+	*kind = "DAX";
+	return (file_statx(fd).attributes & STATX_ATTR_DAX_BIT) != 0;
+}
+
+static int use_mmap(struct port_file *f)
+{
+	return port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
+}
+
+/* DESIGN of the choice: no engine is right for every file, so ask what the file is. */
+static int choose_auto(struct port_file *f)
+{
+	const char *kind;
+	int error;
+
+	if (f->fd_direct < 0 && f->size > 0 && is_memory(f->fd, &kind) && use_mmap(f) == 0) {
+		f->engine = PORT_ENGINE_MMAP;
+		f->engine_why = kind;
+		return 0;
+	}
+	error = uring_open();
+	f->engine = error == 0 ? PORT_ENGINE_URING : PORT_ENGINE_SYNC;
+	f->engine_why = error == 0 ? "a file or block device" : error == -ENOSYS ?
+		"this kernel has no io_uring" : "io_uring is not allowed here";
+	return 0;
+}
+
+static int choose_engine(struct port_file *f, enum port_engine wanted)
+{
+	f->engine = wanted;
+	f->engine_why = "as --io says";
+	switch (wanted) {
+	case PORT_ENGINE_URING:
+		return uring_open();
+	case PORT_ENGINE_MMAP:
+		return use_mmap(f);
+	case PORT_ENGINE_AUTO:
+		return choose_auto(f);
+	case PORT_ENGINE_SYNC:
+		break;
+	}
+	return 0;
+}
+
+static int file_prepare(struct port_file *f, const struct port_file_options *o, int flags,
+	const char **what)
+{
+	struct stat st;
+	int error;
+
+	*what = "cannot look at it";
+	if (fstat(f->fd, &st) < 0)
+		return -errno;
+	f->block_device = S_ISBLK(st.st_mode);
+	if (!f->block_device && !S_ISREG(st.st_mode)) {
+		*what = "neither a file nor a block device";
+		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
+	}
+	*what = "in use by another vubox (--no-lock serves it all the same)";
+	if (!o->no_lock && flock(f->fd, (o->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
+		return -errno;
+	*what = "cannot grow it";
+	if (!f->block_device && o->create_size > (uint64_t)st.st_size &&
+			(o->create_size > INT64_MAX || ftruncate(f->fd, (off_t)o->create_size) < 0))
+		return o->create_size > INT64_MAX ? -EFBIG : -errno;
+	*what = "cannot tell its size";
+	error = file_size(f);
+	if (error < 0)
+		return error;
+	file_geometry(f);
+	*what = "cannot open with O_DIRECT (leave out --direct)";
+	if (o->direct) {
+		error = file_open_direct(f, o->path, flags);
+		if (error < 0)
+			return error;
+	}
+	*what = "cannot use the engine that --io names";
+	return choose_engine(f, o->engine);
+}
+
+int port_file_open(struct port_file *file, const struct port_file_options *options, const char **what)
+{
+	int flags = (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
+	int error;
+
+	*file = (struct port_file){ .fd_direct = -1, .read_only = options->read_only,
+		.can_discard = true, .can_zero = true };
+	*what = "cannot open";
+	file->fd = open(options->path, flags | (options->create_size > 0 ? O_CREAT : 0), 0600);
+	if (file->fd < 0)
+		return -errno;
+	error = file_prepare(file, options, flags, what);
+	file->open = true;
+	if (error < 0)
+		port_file_close(file);
+	return error;
+}
+
+void port_file_close(struct port_file *file)
+{
+	if (!file->open)
+		return;
+	port_unmap(&file->map);
+	if (file->fd_direct >= 0)
+		(void)close(file->fd_direct);
+	(void)close(file->fd);
+	*file = (struct port_file){ 0 };
+}
+
+int port_file_resize(struct port_file *file)
+{
+	int error = file_size(file);
+
+	if (error < 0 || file->engine != PORT_ENGINE_MMAP)
+		return error;
+	port_unmap(&file->map);
+	/* Where this fails, plain system calls serve the file from now on. */
+	(void)use_mmap(file);
+	return 0;
+}

@@ -1,0 +1,303 @@
+/* I/O between files and guest memory: the common part, and the engine of plain system calls. */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "num.h"
+#include "panic.h"
+
+_Static_assert(sizeof(struct span) == sizeof(struct iovec) &&
+	offsetof(struct span, base) == offsetof(struct iovec, iov_base) &&
+	offsetof(struct span, len) == offsetof(struct iovec, iov_len), "a span is an iovec");
+
+/* <linux/fs.h> and <linux/falloc.h>, which musl does not bring. */
+enum { FS_RWF_DSYNC = 2 };
+enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16 };
+#define FS_BLKDISCARD _IO(0x12, 119)
+#define FS_BLKZEROOUT _IO(0x12, 127)
+
+static struct {
+	struct port_io *done, **done_tail;
+	unsigned pending;
+} state = { .done_tail = &state.done };
+
+void engine_done(struct port_io *io, int result)
+{
+	io->result = result;
+	io->next = NULL;
+	*state.done_tail = io;
+	state.done_tail = &io->next;
+}
+
+int engine_fd(const struct port_io *io)
+{
+	const struct port_file *f = io->file;
+	uint64_t mask = 0;
+
+	if (f->fd_direct < 0 || io->offset % f->direct_offset != 0 || io->left % f->direct_offset != 0)
+		return f->fd;
+	for (uint32_t i = 0; i < io->span_count; i++)
+		mask |= (uintptr_t)io->spans[i].base | io->spans[i].len;
+	return mask % f->direct_memory == 0 ? f->fd_direct : f->fd;
+}
+
+void engine_advance(struct port_io *io, uint64_t n)
+{
+	ASSERT(n <= io->left);
+	io->offset += n;
+	io->left -= n;
+	while (io->span_count > 0 && n >= io->spans->len) {
+		n -= io->spans->len;
+		io->spans++;
+		io->span_count--;
+	}
+	if (n > 0) {
+		io->spans->base = guest_at(io->spans->base, (size_t)n);
+		io->spans->len -= (size_t)n;
+	}
+}
+
+/* pwritev2, which old kernels and C libraries lack: then a write and an fdatasync do the same. */
+static ssize_t write_sync(int fd, const struct iovec *iov, int count, uint64_t offset)
+{
+	static bool missing;
+	ssize_t n;
+
+	if (!missing) {
+		n = syscall(SYS_pwritev2, fd, iov, (long)count, (long)offset,
+			(long)(sizeof(long) == 4 ? offset >> 32 : 0), FS_RWF_DSYNC);
+		if (n >= 0 || (errno != ENOSYS && errno != EOPNOTSUPP))
+			return n;
+		missing = true;
+	}
+	n = pwritev(fd, iov, count, (off_t)offset);
+	return n >= 0 && fdatasync(fd) < 0 ? -1 : n;
+}
+
+static int transfer(struct port_io *io)
+{
+	while (io->left > 0) {
+		const struct iovec *iov = (const struct iovec *)(const void *)io->spans;
+		int count = (int)num_min(io->span_count, ENGINE_PIECES_MAX);
+		int fd = engine_fd(io);
+		ssize_t n;
+
+		if (io->op == PORT_IO_READ)
+			n = preadv(fd, iov, count, (off_t)io->offset);
+		else if (io->sync)
+			n = write_sync(fd, iov, count, io->offset);
+		else
+			n = pwritev(fd, iov, count, (off_t)io->offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0) /* the end of a file that is shorter than it was is an error, too */
+			return n < 0 ? -errno : -EIO;
+		engine_advance(io, (uint64_t)n);
+	}
+	return 0;
+}
+
+/* Zeroes by writing them, where the file system knows no better way. */
+static int write_zeroes(struct port_io *io)
+{
+	static char zeroes[4096]; /* never written; not const: then it would be in the binary */
+	struct iovec iov[256];
+
+	while (io->left > 0) {
+		uint64_t queued = 0;
+		int count = 0;
+		ssize_t n;
+
+		while (count < (int)countof(iov) && queued < io->left) {
+			size_t part = (size_t)num_min(io->left - queued, sizeof(zeroes));
+
+			iov[count++] = (struct iovec){ zeroes, part };
+			queued += part;
+		}
+		n = pwritev(io->file->fd, iov, count, (off_t)io->offset);
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : -EIO;
+		io->offset += (uint64_t)n;
+		io->left -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static bool unsupported(int error)
+{
+	return error == EOPNOTSUPP || error == ENOSYS || error == ENOTTY || error == EINVAL;
+}
+
+/* A guest may not rely on a discard: one that the host cannot do is done. */
+static int discard(struct port_io *io)
+{
+	struct port_file *f = io->file;
+	uint64_t range[2] = { io->offset, io->left };
+	int n;
+
+	if (!f->can_discard || io->left == 0)
+		return 0;
+	if (f->block_device)
+		n = ioctl(f->fd, FS_BLKDISCARD, range);
+	else
+		n = fallocate(f->fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, (off_t)io->offset,
+			(off_t)io->left);
+	if (n == 0)
+		return 0;
+	if (!unsupported(errno))
+		return -errno;
+	f->can_discard = false;
+	return 0;
+}
+
+/* The first way that the file knows; -EOPNOTSUPP if there is none. */
+static int zero_by_kernel(struct port_io *io)
+{
+	struct port_file *f = io->file;
+	uint64_t range[2] = { io->offset, io->left };
+
+	if (f->block_device)
+		return ioctl(f->fd, FS_BLKZEROOUT, range) == 0 ? 0 : -errno;
+	if (!io->keep && fallocate(f->fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, (off_t)io->offset,
+			(off_t)io->left) == 0)
+		return 0;
+	if (!f->can_zero)
+		return -EOPNOTSUPP;
+	return fallocate(f->fd, FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE, (off_t)io->offset,
+		(off_t)io->left) == 0 ? 0 : -errno;
+}
+
+static int zero(struct port_io *io)
+{
+	int error = io->left > 0 ? zero_by_kernel(io) : 0;
+
+	if (error == 0 || !unsupported(-error))
+		return error;
+	io->file->can_zero = false;
+	return write_zeroes(io);
+}
+
+void engine_sync_run(struct port_io *io)
+{
+	bool flush = io->op == PORT_IO_FLUSH;
+	int result = 0;
+
+	switch ((enum port_io_op)io->op) {
+	case PORT_IO_READ:
+	case PORT_IO_WRITE:
+		result = transfer(io);
+		break;
+	case PORT_IO_FLUSH:
+		break;
+	case PORT_IO_DISCARD:
+		result = discard(io);
+		flush = io->sync;
+		break;
+	case PORT_IO_ZERO:
+		result = zero(io);
+		flush = io->sync;
+		break;
+	}
+	if (result == 0 && flush && fdatasync(io->file->fd) < 0)
+		result = -errno;
+	engine_done(io, result);
+}
+
+static void start(struct port_io *io)
+{
+	ASSERT(io->file->open);
+	state.pending++;
+	switch (io->file->engine) {
+	case PORT_ENGINE_URING:
+		if (uring_start(io))
+			return;
+		break;
+	case PORT_ENGINE_MMAP:
+		engine_mmap_run(io);
+		return;
+	case PORT_ENGINE_SYNC:
+	case PORT_ENGINE_AUTO:
+		break;
+	}
+	engine_sync_run(io);
+}
+
+void port_io_read(struct port_io *io, struct port_file *file, struct sink to, uint64_t offset,
+	uint32_t len)
+{
+	*io = (struct port_io){ .file = file, .op = PORT_IO_READ, .spans = to.spans,
+		.span_count = to.count, .offset = offset, .left = len };
+	start(io);
+}
+
+void port_io_write(struct port_io *io, struct port_file *file, struct source from, uint64_t offset,
+	uint32_t len, bool sync)
+{
+	*io = (struct port_io){ .file = file, .op = PORT_IO_WRITE, .spans = from.spans,
+		.span_count = from.count, .offset = offset, .left = len, .sync = sync };
+	start(io);
+}
+
+void port_io_flush(struct port_io *io, struct port_file *file)
+{
+	*io = (struct port_io){ .file = file, .op = PORT_IO_FLUSH };
+	start(io);
+}
+
+void port_io_discard(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
+	bool sync)
+{
+	*io = (struct port_io){ .file = file, .op = PORT_IO_DISCARD, .offset = offset, .left = len,
+		.sync = sync };
+	start(io);
+}
+
+void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
+	bool keep, bool sync)
+{
+	*io = (struct port_io){ .file = file, .op = PORT_IO_ZERO, .offset = offset, .left = len,
+		.keep = keep, .sync = sync };
+	start(io);
+}
+
+void port_io_submit(void)
+{
+	uring_submit();
+}
+
+bool port_io_ready(void)
+{
+	return state.done || uring_ready();
+}
+
+struct port_io *port_io_reap(void)
+{
+	struct port_io *io;
+
+	if (!state.done)
+		uring_collect();
+	io = state.done;
+	if (!io)
+		return NULL;
+	state.done = io->next;
+	if (!state.done)
+		state.done_tail = &state.done;
+	state.pending--;
+	return io;
+}
+
+unsigned port_io_pending(void)
+{
+	return state.pending;
+}
+
+int port_io_event(void)
+{
+	return uring_fd();
+}

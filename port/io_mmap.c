@@ -1,0 +1,55 @@
+/*
+ * The engine for files that are memory (tmpfs, hugetlbfs, DAX): a copy from or to a mapping.
+ *
+ * A page that the file cannot give (it was truncated, or the file system is full) raises SIGBUS,
+ * which port/map.c turns into a page of zeroes and a mark: the request fails, and the mapping is
+ * made anew, because that page no longer belongs to the file.
+ */
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "num.h"
+
+static void remap(struct port_file *f)
+{
+	port_unmap(&f->map);
+	/* If this fails, the map stays empty and plain system calls serve the file. */
+	(void)port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
+}
+
+static void copy(struct port_io *io)
+{
+	while (io->left > 0) {
+		size_t part = (size_t)num_min(io->spans->len, io->left);
+		char *at = io->file->map_at + io->offset;
+
+		if (io->op == PORT_IO_READ)
+			memcpy((void *)io->spans->base, at, part);
+		else
+			memcpy(at, (const void *)io->spans->base, part);
+		io->spans++;
+		io->offset += part;
+		io->left -= part;
+	}
+}
+
+void engine_mmap_run(struct port_io *io)
+{
+	struct port_file *f = io->file;
+	int result = 0;
+
+	if (io->op > PORT_IO_WRITE || !f->map.base || !num_within(io->offset, io->left, 0, f->size)) {
+		engine_sync_run(io);
+		return;
+	}
+	copy(io);
+	if (io->sync && fdatasync(f->fd) < 0)
+		result = -errno;
+	if (f->map.hit) {
+		remap(f);
+		result = -EIO;
+	}
+	engine_done(io, result);
+}

@@ -1,0 +1,267 @@
+/*
+ * The engine for files and block devices: one io_uring of the process, without a library.
+ *
+ * A tick queues entries and hands all of them over in one system call, which also runs what the
+ * kernel has deferred for us; reads from the page cache are done when it returns. Layouts and
+ * numbers are the kernel's ABI (io_uring(7), io_uring_setup(2)).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "engine.h"
+#include "num.h"
+#include "panic.h"
+
+struct sqe {
+	uint8_t opcode, flags;
+	uint16_t priority;
+	int32_t fd;
+	uint64_t off, addr;
+	uint32_t len, op_flags;
+	uint64_t user_data;
+	uint64_t pad[3];
+};
+_Static_assert(sizeof(struct sqe) == 64, "io_uring ABI");
+
+struct cqe {
+	uint64_t user_data;
+	int32_t res;
+	uint32_t flags;
+};
+_Static_assert(sizeof(struct cqe) == 16, "io_uring ABI");
+
+struct params {
+	uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd;
+	uint32_t reserved[3];
+	struct { uint32_t head, tail, mask, entries, flags, dropped, array, pad; uint64_t pad2; } sq;
+	struct { uint32_t head, tail, mask, entries, overflow, cqes, flags, pad; uint64_t pad2; } cq;
+};
+_Static_assert(sizeof(struct params) == 120, "io_uring ABI");
+
+enum {
+	OP_READV = 1, OP_WRITEV = 2, OP_FSYNC = 3, OP_FALLOCATE = 17,
+	SETUP_CQSIZE = 1 << 3, SETUP_TASKRUN_FLAG = 1 << 9, SETUP_SINGLE_ISSUER = 1 << 12,
+	SETUP_DEFER_TASKRUN = 1 << 13,
+	FEAT_SINGLE_MMAP = 1 << 0, FEAT_NODROP = 1 << 1,
+	ENTER_GETEVENTS = 1 << 0,
+	SQ_CQ_OVERFLOW = 1 << 1, SQ_TASKRUN = 1 << 2,
+	FSYNC_DATASYNC = 1, RWF_DSYNC_FLAG = 2,
+	FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16,
+};
+#define MMAP_SQES 0x10000000ull
+
+/* Stages of an I/O that takes two operations. */
+enum { STAGE_FIRST, STAGE_SYNC };
+
+static struct {
+	bool open, dead;
+	int fd;
+	uint32_t *sq_head, *sq_tail, *sq_flags, *cq_head, *cq_tail;
+	uint32_t sq_mask, cq_mask, queued; /* queued: entries the kernel has not been told of */
+	struct sqe *sqes;
+	struct cqe *cqes;
+} state;
+
+static int setup(struct params *p)
+{
+	static const uint32_t flags[] = {
+		SETUP_CQSIZE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_TASKRUN_FLAG, /* 6.1 */
+		SETUP_CQSIZE, /* 5.5 */
+	};
+	int fd = -1;
+
+	for (size_t i = 0; i < countof(flags) && fd < 0; i++) {
+		*p = (struct params){ .flags = flags[i], .cq_entries = CONFIG_REQUESTS_MAX };
+		fd = (int)syscall(SYS_io_uring_setup, CONFIG_URING_ENTRIES, p);
+		if (fd < 0 && errno != EINVAL)
+			break;
+	}
+	return fd < 0 ? -errno : fd;
+}
+
+int uring_open(void)
+{
+	struct params p;
+	size_t size;
+	char *ring;
+	int fd;
+
+	if (state.open)
+		return state.dead ? -EPERM : 0;
+	fd = setup(&p);
+	if (fd < 0)
+		return fd;
+	if ((p.features & FEAT_SINGLE_MMAP) == 0 || (p.features & FEAT_NODROP) == 0) {
+		(void)close(fd);
+		return -ENOSYS;
+	}
+	size = p.cq.cqes + p.cq_entries * sizeof(struct cqe);
+	if (size < p.sq.array + p.sq_entries * sizeof(uint32_t))
+		size = p.sq.array + p.sq_entries * sizeof(uint32_t);
+	ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	state.sqes = mmap(NULL, p.sq_entries * sizeof(struct sqe), PROT_READ | PROT_WRITE, MAP_SHARED,
+		fd, (off_t)MMAP_SQES);
+	if (ring == MAP_FAILED || (void *)state.sqes == MAP_FAILED) {
+		int error = errno;
+
+		(void)close(fd);
+		return -error;
+	}
+	state.sq_head = (uint32_t *)(void *)(ring + p.sq.head);
+	state.sq_tail = (uint32_t *)(void *)(ring + p.sq.tail);
+	state.sq_flags = (uint32_t *)(void *)(ring + p.sq.flags);
+	state.sq_mask = *(uint32_t *)(void *)(ring + p.sq.mask);
+	state.cq_head = (uint32_t *)(void *)(ring + p.cq.head);
+	state.cq_tail = (uint32_t *)(void *)(ring + p.cq.tail);
+	state.cq_mask = *(uint32_t *)(void *)(ring + p.cq.mask);
+	state.cqes = (struct cqe *)(void *)(ring + p.cq.cqes);
+	for (uint32_t i = 0; i < p.sq_entries; i++)
+		((uint32_t *)(void *)(ring + p.sq.array))[i] = i;
+	state.fd = fd;
+	state.open = true;
+	return 0;
+}
+
+int uring_fd(void)
+{
+	return state.open ? state.fd : -1;
+}
+
+static void fill(struct sqe *e, const struct port_io *io)
+{
+	*e = (struct sqe){ .fd = io->file->fd, .user_data = (uintptr_t)io };
+	if (io->op == PORT_IO_FLUSH || io->stage == STAGE_SYNC) {
+		e->opcode = OP_FSYNC;
+		e->op_flags = FSYNC_DATASYNC;
+	} else if (io->op == PORT_IO_READ || io->op == PORT_IO_WRITE) {
+		e->opcode = io->op == PORT_IO_READ ? OP_READV : OP_WRITEV;
+		e->fd = engine_fd(io);
+		e->off = io->offset;
+		e->addr = (uintptr_t)io->spans;
+		e->len = (uint32_t)num_min(io->span_count, ENGINE_PIECES_MAX);
+		e->op_flags = io->sync ? RWF_DSYNC_FLAG : 0;
+	} else {
+		bool zero_range = io->op == PORT_IO_ZERO && io->keep;
+
+		e->opcode = OP_FALLOCATE; /* off: offset, addr: length, len: mode */
+		e->off = io->offset;
+		e->addr = io->left;
+		e->len = FALLOC_KEEP_SIZE | (zero_range ? FALLOC_ZERO_RANGE : FALLOC_PUNCH_HOLE);
+	}
+}
+
+/* What fallocate cannot do, the blocking engine does: ioctls, zeroes by hand, nothing at all. */
+static bool by_fallocate(const struct port_io *io)
+{
+	if (io->op != PORT_IO_DISCARD && io->op != PORT_IO_ZERO)
+		return true;
+	return !io->file->block_device && io->left > 0 &&
+		(io->op == PORT_IO_DISCARD ? io->file->can_discard : io->file->can_zero);
+}
+
+bool uring_start(struct port_io *io)
+{
+	uint32_t tail;
+
+	if (state.dead || !by_fallocate(io))
+		return false;
+	tail = *state.sq_tail;
+	if (tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask) {
+		uring_submit();
+		if (state.dead || tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask)
+			return false;
+	}
+	fill(&state.sqes[tail & state.sq_mask], io);
+	__atomic_store_n(state.sq_tail, tail + 1, __ATOMIC_RELEASE);
+	state.queued++;
+	return true;
+}
+
+/* The kernel refuses the ring for good: what it has not seen is done by plain calls, now and ever. */
+static void bury(void)
+{
+	uint32_t tail = *state.sq_tail;
+
+	state.dead = true;
+	for (uint32_t i = tail - state.queued; i != tail; i++)
+		engine_sync_run((struct port_io *)(uintptr_t)state.sqes[i & state.sq_mask].user_data);
+	state.queued = 0;
+}
+
+void uring_submit(void)
+{
+	uint32_t work;
+	long n;
+
+	if (!state.open || state.dead)
+		return;
+	work = __atomic_load_n(state.sq_flags, __ATOMIC_RELAXED) & (SQ_TASKRUN | SQ_CQ_OVERFLOW);
+	if (state.queued == 0 && work == 0)
+		return;
+	do
+		n = syscall(SYS_io_uring_enter, state.fd, state.queued, 0, ENTER_GETEVENTS, NULL, 0);
+	while (n < 0 && errno == EINTR);
+	if (n >= 0)
+		state.queued -= (uint32_t)n;
+	else if (errno != EAGAIN && errno != EBUSY)
+		bury();
+}
+
+bool uring_ready(void)
+{
+	return state.open && (state.queued > 0 ||
+		*state.cq_head != __atomic_load_n(state.cq_tail, __ATOMIC_ACQUIRE));
+}
+
+static void finish(struct port_io *io, int res)
+{
+	if (res == -EINTR || res == -EAGAIN)
+		goto again;
+	if (io->stage == STAGE_SYNC || io->op == PORT_IO_FLUSH) {
+		engine_done(io, res < 0 ? res : 0);
+		return;
+	}
+	if (io->op == PORT_IO_DISCARD || io->op == PORT_IO_ZERO) {
+		if (res == -EOPNOTSUPP || res == -EINVAL) {
+			engine_sync_run(io); /* knows the other ways, and remembers */
+			return;
+		}
+		if (res < 0 || !io->sync) {
+			engine_done(io, res);
+			return;
+		}
+		io->stage = STAGE_SYNC;
+		goto again;
+	}
+	if (res <= 0) { /* nothing more where there should be: the file is shorter than it was */
+		engine_done(io, res < 0 ? res : -EIO);
+		return;
+	}
+	engine_advance(io, (uint64_t)res);
+	if (io->left == 0) {
+		engine_done(io, 0);
+		return;
+	}
+again:
+	if (!uring_start(io))
+		engine_sync_run(io);
+}
+
+void uring_collect(void)
+{
+	uint32_t head;
+
+	if (!state.open)
+		return;
+	head = *state.cq_head;
+	while (head != __atomic_load_n(state.cq_tail, __ATOMIC_ACQUIRE)) {
+		struct cqe c = state.cqes[head & state.cq_mask];
+
+		__atomic_store_n(state.cq_head, ++head, __ATOMIC_RELEASE);
+		ASSERT(c.user_data != 0);
+		finish((struct port_io *)(uintptr_t)c.user_data, c.res);
+	}
+}

@@ -1,0 +1,146 @@
+/*
+ * Mappings of files that someone else can shrink, and the SIGBUS that follows.
+ *
+ * A page of a mapping that lies behind the end of its file raises SIGBUS when it is touched. The
+ * handler puts a page of zeroes there and marks the mapping; the instruction runs again, and the
+ * loop closes the connection (or fails the request) that the mapping belongs to. SIGBUS is
+ * synchronous here: it comes from our own loads and stores, never from the middle of a change to
+ * the list below.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include "num.h"
+#include "port.h"
+
+enum { HUGETLBFS = 0x958458f6 };
+
+static struct {
+	struct port_map *first;
+	volatile sig_atomic_t hits;
+	bool armed;
+} state;
+
+static void bus_error(int signal_number, siginfo_t *info, void *context)
+{
+	uintptr_t at = (uintptr_t)info->si_addr;
+
+	(void)context;
+	for (struct port_map *m = state.first; m; m = m->next) {
+		uintptr_t start = (uintptr_t)m->base;
+		uintptr_t page = at & ~(uintptr_t)(m->page - 1);
+
+		if (at < start || at - start >= m->len)
+			continue;
+		if (mmap((void *)page, m->page, PROT_READ | PROT_WRITE,
+				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			break;
+		m->hit = 1;
+		state.hits = 1;
+		return;
+	}
+	/* Not a mapping of ours: die of it, as without a handler. */
+	(void)signal(signal_number, SIG_DFL);
+	(void)raise(signal_number);
+}
+
+static int arm(void)
+{
+	struct sigaction action = { .sa_sigaction = bus_error, .sa_flags = SA_SIGINFO };
+
+	if (state.armed)
+		return 0;
+	(void)sigemptyset(&action.sa_mask);
+	if (sigaction(SIGBUS, &action, NULL) < 0)
+		return -errno;
+	state.armed = true;
+	return 0;
+}
+
+/* The page size of fd's file, or -EFAULT if `end` lies behind the end of the file. */
+static long file_page(int fd, uint64_t end)
+{
+	struct statfs fs;
+	struct stat st;
+
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return -errno;
+	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < end)
+		return -EFAULT;
+	return (uint32_t)fs.f_type == (uint32_t)HUGETLBFS ? (long)fs.f_bsize : getpagesize();
+}
+
+int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
+{
+	uint64_t end, start, size;
+	void *base;
+	long page;
+	int error = arm();
+
+	if (error < 0)
+		return error;
+	if (len == 0 || !num_add(offset, len, &end))
+		return -EINVAL;
+	page = file_page(fd, end);
+	if (page < 0)
+		return (int)page;
+	start = offset - offset % (uint64_t)page;
+	if (!num_add(end, (uint64_t)page - 1, &end))
+		return -EINVAL;
+	size = end - end % (uint64_t)page - start;
+	if (size > SIZE_MAX || start > INT64_MAX)
+		return -EFBIG;
+	base = mmap(NULL, (size_t)size, PROT_READ | (writable ? PROT_WRITE : 0),
+		MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+	if (base == MAP_FAILED)
+		return -errno;
+	/* Another's memory has no place in our core dump. */
+	(void)madvise(base, (size_t)size, MADV_DONTDUMP);
+	*map = (struct port_map){ .base = base, .len = (size_t)size, .page = (size_t)page,
+		.next = state.first, .link = &state.first };
+	if (map->next)
+		map->next->link = &map->next;
+	state.first = map;
+	*at = map->base + (offset - start);
+	return 0;
+}
+
+void port_unmap(struct port_map *map)
+{
+	if (!map->base)
+		return;
+	*map->link = map->next;
+	if (map->next)
+		map->next->link = map->link;
+	(void)munmap(map->base, map->len);
+	*map = (struct port_map){ 0 };
+}
+
+bool port_map_hits(void)
+{
+	if (!state.hits)
+		return false;
+	state.hits = 0;
+	return true;
+}
+
+int port_shared_file(const char *name, uint64_t len)
+{
+	int error, fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+	if (fd < 0)
+		return -errno;
+	if (len > INT64_MAX || ftruncate(fd, (off_t)len) < 0) {
+		error = len > INT64_MAX ? -EFBIG : -errno;
+		(void)close(fd);
+		return error;
+	}
+	(void)fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_SEAL);
+	return fd;
+}

@@ -1,0 +1,156 @@
+/* The process: time, output, exit, signals, small files and streams of bytes. */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/random.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "port.h"
+
+uint64_t out_now_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_MONOTONIC, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+void out_error_text(const char *text, size_t len)
+{
+	/* stderr's flags are not ours to change: ask first, so that a full pipe costs a line, not us. */
+	struct pollfd ready = { .fd = STDERR_FILENO, .events = POLLOUT };
+
+	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {
+		ssize_t ignored = write(STDERR_FILENO, text, len);
+
+		(void)ignored;
+	}
+}
+
+_Noreturn void out_abort(void)
+{
+	abort();
+}
+
+void port_write_out(const char *text, size_t len)
+{
+	while (len > 0) {
+		ssize_t n = write(STDOUT_FILENO, text, len);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			port_exit(1);
+		text += n;
+		len -= (size_t)n;
+	}
+}
+
+_Noreturn void port_exit(int status)
+{
+	_exit(status);
+}
+
+void port_close(int fd)
+{
+	(void)close(fd);
+}
+
+int port_read_file(const char *path, char *buf, size_t size)
+{
+	size_t len = 0;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	for (;;) {
+		char extra;
+		ssize_t n = len < size ? read(fd, buf + len, size - len) : read(fd, &extra, 1);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0 || len == size) {
+			int result = n < 0 ? -errno : n > 0 ? -EFBIG : (int)len;
+
+			(void)close(fd);
+			return result;
+		}
+		len += (size_t)n;
+	}
+}
+
+int port_signals_open(void)
+{
+	sigset_t set;
+	int fd;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGTERM);
+	(void)sigaddset(&set, SIGINT);
+	(void)sigaddset(&set, SIGHUP);
+	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (fd < 0)
+		return -errno;
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0) {
+		int error = errno;
+
+		(void)close(fd);
+		return -error;
+	}
+	return fd;
+}
+
+enum port_signal port_signals_next(int fd)
+{
+	struct signalfd_siginfo info;
+
+	if (read(fd, &info, sizeof(info)) != sizeof(info))
+		return PORT_SIGNAL_NONE;
+	return info.ssi_signo == SIGHUP ? PORT_SIGNAL_AGAIN : PORT_SIGNAL_END;
+}
+
+int port_random(void *buf, size_t len)
+{
+	char *to = buf;
+
+	while (len > 0) {
+		/* Before the pool is ready (early boot) a guest waits rather than we. */
+		ssize_t n = getrandom(to, len, GRND_NONBLOCK);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		to += n;
+		len -= (size_t)n;
+	}
+	return 0;
+}
+
+int port_stream_open(const char *path, bool *endless)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || S_ISDIR(st.st_mode)) {
+		(void)close(fd);
+		return -EISDIR;
+	}
+	*endless = !S_ISREG(st.st_mode) && !S_ISBLK(st.st_mode);
+	return fd;
+}
+
+int port_stream_read(int fd, void *buf, size_t len)
+{
+	ssize_t n = read(fd, buf, len);
+
+	return n < 0 ? -errno : (int)n;
+}

@@ -1,0 +1,255 @@
+/* Unix stream sockets that carry vhost-user messages and descriptors. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "port.h"
+#include "text.h"
+
+static int socket_open(void)
+{
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	return fd < 0 ? -errno : fd;
+}
+
+static int socket_address(struct sockaddr_un *address, const char *path)
+{
+	size_t len = strlen(path);
+
+	*address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	if (len == 0)
+		return -EINVAL;
+	if (len >= sizeof(address->sun_path))
+		return -ENAMETOOLONG;
+	memcpy(address->sun_path, path, len + 1);
+	return 0;
+}
+
+int port_connect(const char *path)
+{
+	struct sockaddr_un address;
+	int fd, error = socket_address(&address, path);
+
+	if (error < 0)
+		return error;
+	fd = socket_open();
+	if (fd < 0)
+		return fd;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		error = -errno;
+		(void)close(fd);
+		return error;
+	}
+	return fd;
+}
+
+/* Whether path may be (re)placed by us: 0, or why not. */
+static int path_is_free(const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = port_connect(path);
+	if (fd == -ECONNREFUSED || fd == -ENOENT)
+		return 0;
+	if (fd >= 0)
+		(void)close(fd);
+	return fd >= 0 || fd == -EAGAIN ? -EADDRINUSE : fd;
+}
+
+/* Binds beside path and renames: whoever finds the file can connect to it at once. */
+static int bind_by_rename(int fd, const char *path)
+{
+	struct sockaddr_un address;
+	const char *slash = strrchr(path, '/');
+	int dir_len = slash ? (int)(slash - path) + 1 : 0;
+	size_t n = text_format(address.sun_path, sizeof(address.sun_path), "%.*s.vubox-%x", dir_len, path,
+		(unsigned)getpid());
+
+	if (n == sizeof(address.sun_path) - 1) /* it was cut, or nearly */
+		return -ENAMETOOLONG;
+	address.sun_family = AF_UNIX;
+	(void)unlink(address.sun_path); /* of a process long dead that had our pid */
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return -errno;
+	if (listen(fd, 8) < 0 || rename(address.sun_path, path) < 0) {
+		int error = -errno;
+
+		(void)unlink(address.sun_path);
+		return error;
+	}
+	return 0;
+}
+
+/* A path so long that no other name fits beside it. */
+static int bind_in_place(int fd, const char *path)
+{
+	struct sockaddr_un address;
+	int error = socket_address(&address, path);
+
+	if (error < 0)
+		return error;
+	(void)unlink(path);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0)
+		return -errno;
+	return 0;
+}
+
+int port_listen(const char *path, struct port_socket_id *id)
+{
+	struct sockaddr_un address;
+	struct stat st;
+	int fd, error = socket_address(&address, path);
+
+	if (error == 0)
+		error = path_is_free(path);
+	if (error < 0)
+		return error;
+	fd = socket_open();
+	if (fd < 0)
+		return fd;
+	error = bind_by_rename(fd, path);
+	if (error == -ENAMETOOLONG)
+		error = bind_in_place(fd, path);
+	if (error == 0 && stat(path, &st) < 0)
+		error = -errno;
+	if (error < 0) {
+		(void)close(fd);
+		return error;
+	}
+	*id = (struct port_socket_id){ (uint64_t)st.st_dev, (uint64_t)st.st_ino };
+	return fd;
+}
+
+void port_unlisten(const char *path, const struct port_socket_id *id)
+{
+	struct stat st;
+
+	if (lstat(path, &st) == 0 && (uint64_t)st.st_dev == id->device && (uint64_t)st.st_ino == id->inode)
+		(void)unlink(path);
+}
+
+int port_accept(int listener)
+{
+	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int port_socket_kind(int fd)
+{
+	int listening = 0, type = 0;
+	socklen_t len = sizeof(int);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len) < 0)
+		return -errno;
+	if (type != SOCK_STREAM)
+		return -EPROTOTYPE;
+	len = sizeof(int);
+	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
+		return -errno;
+	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
+	/* An inherited listener may be blocking, and another process may take what we were told of. */
+	if (listening)
+		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+	return listening != 0;
+}
+
+/* Room for one descriptor more than any message carries, so that a surplus is noticed. */
+enum { FDS_MAX = 9 };
+
+/* Hands the descriptors of a message to the caller: the number, or -EMSGSIZE if it has too many. */
+static int take_fds(struct msghdr *msg, int *fds, unsigned max)
+{
+	unsigned count = 0;
+	bool surplus = (msg->msg_flags & MSG_CTRUNC) != 0;
+
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (count < max) {
+				fds[count++] = fd;
+			} else {
+				(void)close(fd);
+				surplus = true;
+			}
+		}
+	}
+	if (surplus) {
+		while (count > 0)
+			(void)close(fds[--count]);
+		return -EMSGSIZE;
+	}
+	return (int)count;
+}
+
+int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(FDS_MAX * sizeof(int))];
+	} control;
+	struct iovec iov = { buf, len };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1,
+		.msg_control = &control, .msg_controllen = sizeof(control),
+	};
+	unsigned max = *fd_count;
+	ssize_t n;
+	int count;
+
+	*fd_count = 0;
+	do
+		n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	count = take_fds(&msg, fds, max);
+	if (count < 0)
+		return count;
+	*fd_count = (unsigned)count;
+	return (int)n;
+}
+
+int port_send(int fd, const void *buf, size_t len, int send_fd)
+{
+	union {
+		struct cmsghdr align;
+		char bytes[CMSG_SPACE(sizeof(int))];
+	} control = { .bytes = { 0 } };
+	struct iovec iov = { (void *)buf, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	if (send_fd >= 0) {
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int));
+		control.align.cmsg_level = SOL_SOCKET;
+		control.align.cmsg_type = SCM_RIGHTS;
+		control.align.cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(&control.align), &send_fd, sizeof(int));
+	}
+	do
+		n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EAGAIN;
+}

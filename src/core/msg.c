@@ -1,0 +1,277 @@
+/*
+ * Messages: how they arrive, the table that knows them all, and how they are answered
+ * (vhost-user: "Message Specification", "Communication", "REPLY_ACK").
+ *
+ * A message is read in two parts, header and payload, whatever the pieces are in which it comes, so
+ * that descriptors belong to the message they were sent with. Then its row is checked: size,
+ * number of descriptors, negotiated feature. Only then does its handler run.
+ */
+#include <errno.h>
+
+#include "device.h"
+
+/* Messages handled for one front-end in a tick, so that it cannot keep the loop to itself. */
+enum { MESSAGES_PER_TICK = 64 };
+
+enum message_flags {
+	REPLY_U64 = 1,   /* the spec gives it a reply of its own: a u64 */
+	REPLY_SAME = 2,  /* … the payload of the request, changed by the handler */
+	REPLY_EMPTY = 4, /* … which cannot be made without the feature: an empty one then */
+	REPLY_MASK = REPLY_U64 | REPLY_SAME | REPLY_EMPTY,
+	DRAIN = 8,       /* waits until no I/O is in flight */
+};
+
+enum { ANY = 0xff }; /* feature: needs none; NEVER: we offer none of it */
+enum { NEVER = 0xfe };
+
+struct row {
+	const char *name;
+	uint16_t size_min, size_max;
+	uint8_t fds_max;
+	uint8_t feature;         /* protocol feature that it needs, or ANY, or NEVER */
+	uint8_t flags;
+	vhost_fn *handler;
+};
+
+#define PAYLOAD(type) sizeof(struct vhost_user_##type), sizeof(struct vhost_user_##type)
+#define U64 sizeof(uint64_t), sizeof(uint64_t)
+#define NOTHING 0, 0
+#define ANYTHING 0, CONFIG_PAYLOAD_MAX
+
+/* By id. What is not offered is refused by its row, with the reply that its sender waits for. */
+static const struct row rows[VHOST_USER_MESSAGE_COUNT] = {
+	[1] = { "GET_FEATURES", NOTHING, 0, ANY, REPLY_U64, vhost_get_features },
+	[2] = { "SET_FEATURES", U64, 0, ANY, DRAIN, vhost_set_features },
+	[3] = { "SET_OWNER", NOTHING, 0, ANY, 0, vhost_set_owner },
+	[4] = { "RESET_OWNER", NOTHING, 0, ANY, 0, vhost_reset_owner },
+	[5] = { "SET_MEM_TABLE", 8, sizeof(struct vhost_user_mem_table), 8, ANY, DRAIN,
+		vhost_set_mem_table },
+	[6] = { "SET_LOG_BASE", ANYTHING, 1, NEVER, 0, NULL },
+	[7] = { "SET_LOG_FD", ANYTHING, 1, NEVER, 0, NULL },
+	[8] = { "SET_VRING_NUM", PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_num },
+	[9] = { "SET_VRING_ADDR", PAYLOAD(vring_addr), 0, ANY, DRAIN, vhost_set_vring_addr },
+	[10] = { "SET_VRING_BASE", PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_base },
+	[11] = { "GET_VRING_BASE", PAYLOAD(vring_state), 0, ANY, DRAIN | REPLY_SAME,
+		vhost_get_vring_base },
+	[12] = { "SET_VRING_KICK", U64, 1, ANY, DRAIN, vhost_set_vring_kick },
+	[13] = { "SET_VRING_CALL", U64, 1, ANY, 0, vhost_set_vring_call },
+	[14] = { "SET_VRING_ERR", U64, 1, ANY, 0, vhost_set_vring_err },
+	[15] = { "GET_PROTOCOL_FEATURES", NOTHING, 0, ANY, REPLY_U64, vhost_get_protocol_features },
+	[16] = { "SET_PROTOCOL_FEATURES", U64, 0, ANY, 0, vhost_set_protocol_features },
+	[17] = { "GET_QUEUE_NUM", NOTHING, 0, ANY, REPLY_U64, vhost_get_queue_num },
+	[18] = { "SET_VRING_ENABLE", PAYLOAD(vring_state), 0, ANY, 0, vhost_set_vring_enable },
+	[19] = { "SEND_RARP", ANYTHING, 0, NEVER, 0, NULL },
+	[20] = { "NET_SET_MTU", ANYTHING, 0, NEVER, 0, NULL },
+	[21] = { "SET_BACKEND_REQ_FD", NOTHING, 1, VHOST_USER_PROTOCOL_F_BACKEND_REQ, 0,
+		vhost_set_backend_req_fd },
+	[22] = { "IOTLB_MSG", ANYTHING, 0, NEVER, REPLY_U64, NULL },
+	[23] = { "SET_VRING_ENDIAN", ANYTHING, 0, NEVER, 0, NULL },
+	[24] = { "GET_CONFIG", 12, sizeof(struct vhost_user_config), 0, VHOST_USER_PROTOCOL_F_CONFIG,
+		REPLY_SAME | REPLY_EMPTY, vhost_get_config },
+	[25] = { "SET_CONFIG", 12, sizeof(struct vhost_user_config), 0, VHOST_USER_PROTOCOL_F_CONFIG, 0,
+		vhost_set_config },
+	[26] = { "CREATE_CRYPTO_SESSION", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
+	[27] = { "CLOSE_CRYPTO_SESSION", ANYTHING, 0, NEVER, 0, NULL },
+	[28] = { "POSTCOPY_ADVISE", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
+	[29] = { "POSTCOPY_LISTEN", ANYTHING, 0, NEVER, 0, NULL },
+	[30] = { "POSTCOPY_END", ANYTHING, 0, NEVER, REPLY_U64, NULL },
+	[31] = { "GET_INFLIGHT_FD", 20, sizeof(struct vhost_user_inflight), 0,
+		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, DRAIN | REPLY_SAME | REPLY_EMPTY,
+		vhost_get_inflight_fd },
+	[32] = { "SET_INFLIGHT_FD", 20, sizeof(struct vhost_user_inflight), 1,
+		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, DRAIN, vhost_set_inflight_fd },
+	[33] = { "GPU_SET_SOCKET", ANYTHING, 1, NEVER, 0, NULL },
+	[34] = { "RESET_DEVICE", NOTHING, 0, VHOST_USER_PROTOCOL_F_RESET_DEVICE, DRAIN,
+		vhost_reset_device },
+	[35] = { "VRING_KICK", ANYTHING, 0, NEVER, 0, NULL },
+	[36] = { "GET_MAX_MEM_SLOTS", NOTHING, 0, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, REPLY_U64,
+		vhost_get_max_mem_slots },
+	[37] = { "ADD_MEM_REG", PAYLOAD(mem_reg), 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, 0,
+		vhost_add_mem_reg },
+	[38] = { "REM_MEM_REG", PAYLOAD(mem_reg), 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, DRAIN,
+		vhost_rem_mem_reg },
+	[39] = { "SET_STATUS", U64, 0, VHOST_USER_PROTOCOL_F_STATUS, DRAIN, vhost_set_status },
+	[40] = { "GET_STATUS", NOTHING, 0, VHOST_USER_PROTOCOL_F_STATUS, REPLY_U64, vhost_get_status },
+	[41] = { "GET_SHARED_OBJECT", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
+	[42] = { "SET_DEVICE_STATE_FD", ANYTHING, 1, NEVER, REPLY_U64, NULL },
+	[43] = { "CHECK_DEVICE_STATE", ANYTHING, 0, NEVER, REPLY_U64, NULL },
+	[44] = { "GET_SHMEM_CONFIG", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
+	[45] = { "GET_VRING_BASE_SKIP_DRAIN", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
+};
+
+/* The u64 of a refusal: an error in bits 0-7, and no descriptor (SET_DEVICE_STATE_FD, bit 8). */
+enum { REFUSED = 0x101, FAILED = 1 };
+
+int message_take_fd(struct message *m, unsigned i)
+{
+	int fd = m->fds[i];
+
+	m->fds[i] = -1;
+	return fd;
+}
+
+void message_drop(struct session *s)
+{
+	struct message *m = &s->message;
+
+	for (unsigned i = 0; i < m->fd_count; i++)
+		if (m->fds[i] >= 0)
+			port_close(m->fds[i]);
+	m->fd_count = 0;
+	s->received = 0;
+}
+
+static void reply(struct session *s, uint32_t size)
+{
+	struct message *m = &s->message;
+
+	m->header.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
+	m->header.size = size;
+	if (port_send(s->fd, &m->header, sizeof(m->header) + size, m->reply_fd) < 0)
+		session_close(s, "it does not take our reply");
+	if (m->reply_fd >= 0)
+		port_close(m->reply_fd);
+	m->reply_fd = -1;
+}
+
+static void reply_u64(struct session *s, uint64_t value)
+{
+	s->message.payload.u64 = value;
+	reply(s, sizeof(value));
+}
+
+static bool wants_ack(const struct session *s)
+{
+	return (s->message.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
+		session_has(s, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+}
+
+/* A message of a feature that is not there: said so where the sender listens, else passed over. */
+static void refuse(struct session *s, const char *name, uint8_t flags)
+{
+	if (log_allow(&s->limit, s->device->name))
+		log_error(s->device->name, "refused %s (%u): its feature is not negotiated", name,
+			s->message.header.request);
+	if ((flags & REPLY_EMPTY) != 0)
+		reply(s, 0);
+	else if ((flags & REPLY_MASK) != 0 || wants_ack(s))
+		reply_u64(s, REFUSED);
+}
+
+static void finish(struct session *s, const struct row *row, int error, const char *why)
+{
+	if (error < 0 && log_allow(&s->limit, s->device->name))
+		log_error(s->device->name, "%s failed: %s: %s", row->name, why, log_errno(error));
+	if ((row->flags & REPLY_EMPTY) != 0 && error < 0)
+		reply(s, 0);
+	else if ((row->flags & REPLY_MASK) != 0 && error == 0)
+		reply(s, (row->flags & REPLY_U64) != 0 ? sizeof(uint64_t) : s->message.header.size);
+	else if ((row->flags & REPLY_MASK) == 0 && wants_ack(s))
+		reply_u64(s, error < 0 ? FAILED : 0);
+	else if (error < 0) /* the front-end would never know, and go on as if it had worked */
+		session_close(s, NULL);
+}
+
+static void dispatch(struct session *s)
+{
+	struct message *m = &s->message;
+	uint32_t id = m->header.request;
+	const struct row *row = id < VHOST_USER_MESSAGE_COUNT ? &rows[id] : &rows[0];
+	const char *why = "";
+	int error;
+
+	m->reply_fd = -1;
+	if (!row->name) {
+		refuse(s, "a message that the protocol does not have", 0);
+	} else if (m->header.size < row->size_min || m->header.size > row->size_max) {
+		log_error(s->device->name, "%s has %u bytes", row->name, m->header.size);
+		session_close(s, "its message has a wrong size");
+	} else if (m->fd_count > row->fds_max) {
+		log_error(s->device->name, "%s has %u descriptors", row->name, m->fd_count);
+		session_close(s, "its message has too many descriptors");
+	} else if (row->feature == NEVER || (row->feature != ANY && !session_has(s, row->feature))) {
+		refuse(s, row->name, row->flags);
+	} else if ((row->flags & DRAIN) != 0 && device_in_flight(s->device) > 0) {
+		s->pausing = true;
+		return;
+	} else {
+		error = row->handler(s, m, &why);
+		finish(s, row, error, why);
+	}
+	message_drop(s);
+}
+
+void message_resume(struct session *s)
+{
+	s->pausing = false;
+	dispatch(s);
+}
+
+static bool header_is_sane(struct session *s)
+{
+	const struct vhost_user_header *h = &s->message.header;
+
+	if ((h->flags & VHOST_USER_VERSION_MASK) != VHOST_USER_VERSION)
+		session_close(s, "its message has a wrong version");
+	else if ((h->flags & VHOST_USER_REPLY) != 0)
+		session_close(s, "it sent a reply to nothing");
+	else if (h->size > CONFIG_PAYLOAD_MAX)
+		session_close(s, "its message is too long");
+	else
+		return true;
+	return false;
+}
+
+/* Receives the rest of the header, or of the payload behind it. False: no more for now. */
+static bool receive(struct session *s)
+{
+	struct message *m = &s->message;
+	bool in_header = s->received < sizeof(m->header);
+	uint32_t end = (uint32_t)sizeof(m->header) + (in_header ? 0 : m->header.size);
+	unsigned fds = MESSAGE_FDS_MAX - m->fd_count;
+	int n = port_recv(s->fd, (char *)&m->header + s->received, end - s->received, m->fds + m->fd_count, &fds);
+
+	if (n == -EAGAIN)
+		return false;
+	if (n <= 0) {
+		session_close(s, n == 0 && s->received == 0 ? NULL : n == 0 ?
+			"it hung up in the middle of a message" : n == -EMSGSIZE ?
+			"it sent too many descriptors" : log_errno(n));
+		return false;
+	}
+	m->fd_count += fds;
+	s->received += (uint32_t)n;
+	return !in_header || s->received < sizeof(m->header) || header_is_sane(s);
+}
+
+void message_read(struct session *s)
+{
+	struct message *m = &s->message;
+
+	for (unsigned count = 0; count < MESSAGES_PER_TICK; ) {
+		if (s->received < sizeof(m->header) ||
+				s->received - sizeof(m->header) < m->header.size) {
+			if (!receive(s))
+				return;
+			if (s->received < sizeof(m->header) ||
+					s->received - sizeof(m->header) < m->header.size)
+				continue;
+		}
+		dispatch(s);
+		if (s->state != SESSION_OPEN || s->pausing)
+			return;
+		count++;
+	}
+}
+
+void message_to_frontend(struct session *s, uint32_t request)
+{
+	struct vhost_user_header h = { .request = request, .flags = VHOST_USER_VERSION };
+	int error;
+
+	if (!s->has_backend)
+		return;
+	error = port_send(s->backend_fd, &h, sizeof(h), -1);
+	if (error < 0 && log_allow(&s->limit, s->device->name))
+		log_error(s->device->name, "cannot tell the front-end: %s", log_errno(error));
+}

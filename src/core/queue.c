@@ -1,0 +1,373 @@
+/* Queues at work: their turns in a tick, and the requests that go to a device and come back. */
+#include "queue.h"
+
+#include <errno.h>
+
+#include "device.h"
+#include "loop.h"
+#include "panic.h"
+#include "spec/virtio.h"
+
+/* First in, first out: turns are fair. */
+struct list {
+	struct queue *first, *last;
+};
+
+static struct {
+	struct queue queues[CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX];
+	uint32_t created;
+	uint32_t polled;         /* started rings without a kick */
+	struct list lists[QUEUE_LISTS];
+} state;
+
+static void list_add(enum queue_list which, struct queue *q)
+{
+	struct list *list = &state.lists[which];
+
+	if (q->listed[which])
+		return;
+	q->listed[which] = true;
+	q->next[which] = NULL;
+	if (list->first)
+		list->last->next[which] = q;
+	else
+		list->first = q;
+	list->last = q;
+}
+
+static struct queue *list_take(enum queue_list which)
+{
+	struct list *list = &state.lists[which];
+	struct queue *q = list->first;
+
+	if (q) {
+		list->first = q->next[which];
+		q->listed[which] = false;
+	}
+	return q;
+}
+
+struct queue *queue_create(struct device *device, uint16_t count)
+{
+	struct queue *queues = &state.queues[state.created];
+
+	if (count > CONFIG_QUEUES_MAX || state.created + count > CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX)
+		return NULL;
+	for (uint16_t i = 0; i < count; i++) {
+		queues[i].device = device;
+		queues[i].index = i;
+	}
+	state.created += count;
+	return queues;
+}
+
+static bool queue_works(const struct queue *q)
+{
+	return q->started && q->enabled && !q->broken && !session_paused(&q->device->session);
+}
+
+void queue_ready(struct queue *q)
+{
+	if (queue_works(q))
+		list_add(QUEUE_READY, q);
+}
+
+static void queue_kicked(void *owner)
+{
+	struct queue *q = owner;
+
+	port_notify_drain(&q->kick);
+	queue_ready(q);
+}
+
+static bool queue_is_polled(const struct queue *q)
+{
+	return q->started && q->kick.kind == PORT_NOTIFY_NONE;
+}
+
+static void queue_drop_kick(struct queue *q)
+{
+	if (q->kick.kind != PORT_NOTIFY_NONE)
+		loop_unwatch(q->kick_watch);
+	port_notify_close(&q->kick);
+}
+
+int queue_set_kick(struct queue *q, int fd)
+{
+	int error;
+
+	state.polled -= queue_is_polled(q);
+	queue_drop_kick(q);
+	if (fd >= 0) {
+		error = port_notify_take(&q->kick, fd);
+		if (error == 0) {
+			error = loop_watch(fd, PORT_EDGE, queue_kicked, q);
+			q->kick_watch = error;
+		}
+		if (error < 0) {
+			port_notify_close(&q->kick);
+			state.polled += queue_is_polled(q);
+			return error;
+		}
+	}
+	state.polled += queue_is_polled(q);
+	return 0;
+}
+
+/* Where the ring goes on: the base, or what in-flight tracking knows better after a crash. */
+static int queue_resume(struct queue *q, const char **why)
+{
+	struct session *s = &q->device->session;
+	struct guest *region = session_inflight_region(s, q->index);
+	uint16_t base = q->base;
+	int taken;
+
+	q->inflight = (struct inflight){ 0 };
+	if (region) {
+		uint16_t used = vring_used_in_memory(&q->ring);
+
+		*why = "the in-flight buffer is for another ring";
+		taken = inflight_attach(&q->inflight, region, s->inflight_queue_size, q->ring.size, used);
+		if (taken < 0)
+			return taken;
+		base = (uint16_t)(used + taken);
+		if (taken > 0)
+			log_info(q->device->name, "queue %u: %d requests of an earlier life are done again",
+				q->index, taken);
+	}
+	vring_start(&q->ring, base, s->features);
+	return 0;
+}
+
+int queue_start(struct queue *q, const char **why)
+{
+	bool fresh = !q->started || q->base_set || q->broken;
+	int error;
+
+	ASSERT(q->in_flight == 0);
+	*why = "its size or its addresses were not set";
+	if (!q->addr_set || q->size == 0)
+		return -EINVAL;
+	if (fresh) {
+		error = vring_map(&q->ring, &q->device->session.mem, &q->addr, q->size, why);
+		if (error == 0)
+			error = queue_resume(q, why);
+		if (error < 0)
+			return error;
+	}
+	state.polled -= queue_is_polled(q);
+	q->started = true;
+	q->broken = false;
+	q->base_set = false;
+	state.polled += queue_is_polled(q);
+	/* It starts here, not at its first kick: there may be work already ("Ring states"). */
+	queue_ready(q);
+	return 0;
+}
+
+void queue_stop(struct queue *q)
+{
+	ASSERT(q->in_flight == 0);
+	if (q->started)
+		q->base = q->ring.last_avail;
+	if (q->broken) /* the driver starts over: what was dropped is not to be done again */
+		inflight_forget(&q->inflight);
+	state.polled -= queue_is_polled(q);
+	q->started = false;
+	queue_drop_kick(q);
+	vring_unmap(&q->ring);
+	q->inflight = (struct inflight){ 0 };
+}
+
+void queue_remap(struct queue *q)
+{
+	const char *why;
+
+	if (!q->started)
+		return;
+	if (vring_map(&q->ring, &q->device->session.mem, &q->addr, q->ring.size, &why) < 0) {
+		vring_unmap(&q->ring);
+		queue_break(q, why);
+	}
+}
+
+void queue_reset(struct queue *q)
+{
+	queue_stop(q);
+	q->enabled = q->addr_set = q->base_set = q->broken = false;
+	q->size = q->base = 0;
+	q->ring = (struct vring){ 0 };
+}
+
+void queue_release(struct queue *q)
+{
+	queue_reset(q);
+	port_notify_close(&q->call);
+	port_notify_close(&q->err);
+}
+
+void queue_break(struct queue *q, const char *why)
+{
+	if (q->broken)
+		return;
+	q->broken = true;
+	if (log_allow(&q->device->session.limit, q->device->name))
+		log_error(q->device->name, "queue %u is broken: the driver gave %s; it stops until reset",
+			q->index, why);
+	port_notify_send(&q->err);
+	session_needs_reset(&q->device->session);
+}
+
+static int queue_take(struct queue *q, struct request *req, const char **why)
+{
+	struct mem *mem = &q->device->session.mem;
+	uint16_t head;
+
+	if (q->inflight.resubmit_left > 0 && inflight_resubmit(&q->inflight, &head))
+		return vring_walk(&q->ring, mem, req, head, why);
+	return vring_pop(&q->ring, mem, req, why);
+}
+
+/* Gives the device one request: 1; 0: there is none; -EAGAIN: later. */
+static int queue_step(struct queue *q)
+{
+	struct device *dev = q->device;
+	struct request *req;
+	const char *why;
+	int found;
+
+	if (q->inflight.resubmit_left == 0 && !vring_has_work(&q->ring))
+		return 0;
+	if (dev->class->can_take && !dev->class->can_take(dev))
+		return -EAGAIN;
+	req = request_get(q->in_flight);
+	if (!req)
+		return -EAGAIN;
+	found = queue_take(q, req, &why);
+	if (found <= 0) {
+		request_put(req, q->in_flight);
+		if (found == -EINVAL)
+			queue_break(q, why);
+		return found;
+	}
+	req->queue = q;
+	q->in_flight++;
+	inflight_take(&q->inflight, req->chain.head);
+	dev->class->request(dev, req);
+	return 1;
+}
+
+static void queue_run(struct queue *q)
+{
+	int found = 1;
+
+	if (!queue_works(q))
+		return;
+	q->starved = false;
+	vring_disarm(&q->ring);
+	for (unsigned budget = CONFIG_BUDGET; budget > 0 && found > 0 && !q->broken; budget--)
+		found = queue_step(q);
+	if (q->broken)
+		return;
+	if (found > 0)
+		list_add(QUEUE_READY, q);
+	else if (found == 0)
+		list_add(QUEUE_IDLE, q);
+	else if (q->in_flight == 0 && !q->device->class->can_take)
+		list_add(QUEUE_READY, q); /* others hold what it waits for */
+	else
+		q->starved = true; /* until one of its requests is done, or the device says so */
+}
+
+void queues_run(void)
+{
+	struct queue *last = state.lists[QUEUE_READY].last;
+	struct queue *q = NULL;
+
+	/* One turn for each that is ready now; who becomes ready meanwhile is for the next tick. */
+	if (!state.lists[QUEUE_READY].first)
+		return;
+	while (q != last) {
+		q = list_take(QUEUE_READY);
+		queue_run(q);
+	}
+}
+
+void queues_publish(void)
+{
+	struct queue *q;
+
+	while ((q = list_take(QUEUE_DIRTY))) {
+		uint16_t batch;
+
+		if (!q->started || q->broken)
+			continue;
+		batch = vring_unpublished(&q->ring);
+		if (vring_publish(&q->ring))
+			port_notify_send(&q->call);
+		inflight_publish(&q->inflight, batch, q->ring.used_idx);
+	}
+}
+
+bool queues_arm(void)
+{
+	struct queue *q;
+
+	if (state.polled > 0 && queues_peek())
+		return true;
+	for (q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
+		if (queue_works(q) && vring_arm(&q->ring))
+			queue_ready(q);
+	/* Armed and empty: a kick brings it back. A polled one has to be looked at. */
+	for (q = state.polled > 0 ? NULL : list_take(QUEUE_IDLE); q; q = list_take(QUEUE_IDLE))
+		continue;
+	return queues_have_work();
+}
+
+bool queues_peek(void)
+{
+	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
+		if (queue_works(q) && vring_has_work(&q->ring))
+			queue_ready(q);
+	return queues_have_work();
+}
+
+bool queues_have_work(void)
+{
+	return state.lists[QUEUE_READY].first || state.lists[QUEUE_DIRTY].first;
+}
+
+bool queues_polled(void)
+{
+	return state.polled > 0;
+}
+
+static void request_end(struct request *req)
+{
+	struct queue *q = req->queue;
+
+	ASSERT(q->in_flight > 0);
+	q->in_flight--;
+	request_put(req, q->in_flight);
+	if (q->starved)
+		queue_ready(q);
+}
+
+void request_done(struct request *req, uint32_t written)
+{
+	struct queue *q = req->queue;
+
+	/* What a broken queue had in flight is dropped: its ring is not to be touched. */
+	if (q->started && !q->broken) {
+		vring_push(&q->ring, req->chain.head, written);
+		inflight_push(&q->inflight, req->chain.head);
+		list_add(QUEUE_DIRTY, q);
+	}
+	request_end(req);
+}
+
+void request_break(struct request *req, const char *why)
+{
+	queue_break(req->queue, why);
+	request_end(req);
+}

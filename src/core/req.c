@@ -1,0 +1,134 @@
+/* Requests and their spans: fixed tables, and the rules of a chain (VIRTIO 2.7.4, 2.7.5). */
+#include "req.h"
+
+#include <errno.h>
+
+#include "num.h"
+#include "panic.h"
+
+enum { SHARED_MAX = CONFIG_REQUESTS_MAX - CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX };
+
+static struct {
+	struct request pool[CONFIG_REQUESTS_MAX];
+	uint32_t touched;        /* of the pool: the others were never used, and cost no memory */
+	uint32_t shared_taken;
+	struct request *free;
+	struct span long_spans[CONFIG_LONG_MAX][CONFIG_SPANS_LONG];
+	bool long_taken[CONFIG_LONG_MAX];
+} state;
+
+struct request *request_get(uint32_t in_flight)
+{
+	struct request *req = state.free;
+
+	if (in_flight > 0) {
+		if (state.shared_taken == SHARED_MAX)
+			return NULL;
+		state.shared_taken++;
+	}
+	if (req) {
+		state.free = req->next;
+		return req;
+	}
+	ASSERT(state.touched < CONFIG_REQUESTS_MAX);
+	return &state.pool[state.touched++];
+}
+
+void request_put(struct request *req, uint32_t in_flight)
+{
+	if (in_flight > 0) {
+		ASSERT(state.shared_taken > 0);
+		state.shared_taken--;
+	}
+	if (req->chain.long_slot >= 0)
+		state.long_taken[req->chain.long_slot] = false;
+	req->chain.long_slot = -1;
+	req->next = state.free;
+	state.free = req;
+}
+
+void chain_start(struct request *req, uint16_t head)
+{
+	req->chain = (struct chain){ .spans = req->spans, .span_max = CONFIG_SPANS_INLINE, .head = head,
+		.long_slot = -1 };
+}
+
+/* Moves a chain that has filled its request's array to a long one. */
+static int chain_lengthen(struct chain *chain, const char **why)
+{
+	*why = "a chain of too many pieces";
+	if (chain->long_slot >= 0)
+		return -EINVAL;
+	for (int16_t i = 0; i < CONFIG_LONG_MAX; i++) {
+		if (state.long_taken[i])
+			continue;
+		state.long_taken[i] = true;
+		for (uint32_t k = 0; k < chain->span_count; k++)
+			state.long_spans[i][k] = chain->spans[k];
+		chain->spans = state.long_spans[i];
+		chain->span_max = CONFIG_SPANS_LONG;
+		chain->long_slot = i;
+		return 0;
+	}
+	return -EAGAIN;
+}
+
+static int chain_add_span(struct chain *chain, struct span span, bool writable, const char **why)
+{
+	/* What continues the span before it, in the same direction, makes it longer. */
+	if (chain->span_count > (writable ? chain->readable_spans : 0)) {
+		struct span *last = &chain->spans[chain->span_count - 1];
+
+		if (last->base ? guest_at(last->base, last->len) == span.base : !span.base) {
+			last->len += span.len;
+			return 0;
+		}
+	}
+	if (chain->span_count == chain->span_max) {
+		int error = chain_lengthen(chain, why);
+
+		if (error < 0)
+			return error;
+	}
+	chain->spans[chain->span_count++] = span;
+	if (!writable)
+		chain->readable_spans++;
+	return 0;
+}
+
+int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
+	const char **why)
+{
+	uint32_t *total = writable ? &chain->writable : &chain->readable;
+	uint64_t end;
+
+	if (len == 0)
+		return 0;
+	*why = "a readable descriptor after a writable one";
+	if (!writable && chain->writable > 0)
+		return -EINVAL;
+	*why = "a chain of 4 GiB or more";
+	if ((uint64_t)chain->readable + chain->writable + len > UINT32_MAX)
+		return -EINVAL;
+	*total += len;
+	if (!num_add(addr, len - 1, &end))
+		return chain_add_span(chain, (struct span){ NULL, len }, writable, why);
+	while (len > 0) {
+		struct span span = mem_at(mem, addr, len);
+		int error = chain_add_span(chain, span, writable, why);
+
+		if (error < 0)
+			return error;
+		addr += span.len;
+		len -= (uint32_t)span.len;
+	}
+	return 0;
+}
+
+void chain_finish(struct request *req)
+{
+	struct chain *c = &req->chain;
+
+	req->in.at = (struct cursor){ .span = c->spans, .left = c->readable };
+	req->out.at = (struct cursor){ .span = c->spans + c->readable_spans, .left = c->writable };
+}

@@ -1,0 +1,252 @@
+/* The life of a connection: who may connect, what is released when it ends, and what waits for I/O. */
+#include <errno.h>
+
+#include "device.h"
+#include "panic.h"
+#include "spec/virtio.h"
+
+enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000 };
+#define NS_PER_MS 1000000ull
+
+static void session_readable(void *owner)
+{
+	struct session *s = owner;
+
+	if (s->state == SESSION_OPEN && !s->pausing)
+		message_read(s);
+	if (s->reading && s->pausing) {
+		/* The next messages wait in the socket; do not be woken for them. */
+		loop_unwatch(s->watch);
+		s->reading = false;
+	}
+}
+
+static int session_read_on(struct session *s)
+{
+	int watch = loop_watch(s->fd, PORT_LEVEL, session_readable, s);
+
+	if (watch < 0)
+		return watch;
+	s->watch = watch;
+	s->reading = true;
+	return 0;
+}
+
+static void session_open(struct session *s, int fd)
+{
+	int error;
+
+	ASSERT(s->state == SESSION_CLOSED);
+	s->fd = fd;
+	error = session_read_on(s);
+	if (error < 0) {
+		log_error(s->device->name, "cannot watch a connection: %s", log_errno(error));
+		port_close(fd);
+		return;
+	}
+	s->state = SESSION_OPEN;
+	log_info(s->device->name, "a front-end has connected");
+}
+
+static void endpoint_accept(void *owner)
+{
+	struct session *s = owner;
+	int fd;
+
+	/* A front-end that has gone makes room for its successor, even if both come in one tick. */
+	if (s->state == SESSION_OPEN && !s->pausing)
+		message_read(s);
+	if (s->state == SESSION_CLOSING) {
+		/* The next one waits in the backlog until the I/O of this one has drained. */
+		loop_unwatch(s->endpoint.watch);
+		s->endpoint.watched = false;
+		return;
+	}
+	fd = port_accept(s->endpoint.fd);
+	if (fd < 0) {
+		if (fd != -EAGAIN && fd != -ECONNABORTED && log_allow(&s->limit, s->device->name))
+			log_error(s->device->name, "cannot accept a connection: %s", log_errno(fd));
+		return;
+	}
+	if (s->state == SESSION_OPEN || s->ending) {
+		if (log_allow(&s->limit, s->device->name))
+			log_error(s->device->name,
+				"turned away a second front-end: one at a time is served");
+		port_close(fd);
+		return;
+	}
+	session_open(s, fd);
+}
+
+static void endpoint_watch(struct session *s)
+{
+	int watch = loop_watch(s->endpoint.fd, PORT_LEVEL, endpoint_accept, s);
+
+	if (watch < 0) {
+		log_error(s->device->name, "cannot watch the socket: %s", log_errno(watch));
+		return;
+	}
+	s->endpoint.watch = watch;
+	s->endpoint.watched = true;
+}
+
+static void endpoint_connect(void *owner)
+{
+	struct session *s = owner;
+	struct endpoint *e = &s->endpoint;
+	uint64_t wait_ms = RETRY_FIRST_MS << (e->failures < 5 ? e->failures : 5);
+	int fd = port_connect(e->path);
+
+	if (fd >= 0) {
+		e->failures = 0;
+		session_open(s, fd);
+		if (s->state == SESSION_OPEN)
+			return;
+	} else if (e->failures++ == 0) {
+		log_error(s->device->name, "%s: cannot connect yet: %s", e->path, log_errno(fd));
+	}
+	if (wait_ms > RETRY_MAX_MS)
+		wait_ms = RETRY_MAX_MS;
+	loop_timer_set(&e->retry, out_now_ns() + wait_ms * NS_PER_MS, endpoint_connect, s);
+}
+
+int session_serve(struct session *s)
+{
+	struct endpoint *e = &s->endpoint;
+
+	switch ((enum endpoint_kind)e->kind) {
+	case ENDPOINT_LISTEN:
+		e->fd = port_listen(e->path, &e->id);
+		if (e->fd < 0)
+			return e->fd;
+		endpoint_watch(s);
+		return e->watched ? 0 : -ENOSPC;
+	case ENDPOINT_LISTEN_FD:
+		endpoint_watch(s);
+		return e->watched ? 0 : -ENOSPC;
+	case ENDPOINT_CONNECTED_FD:
+		session_open(s, e->fd);
+		return s->state == SESSION_OPEN ? 0 : -ENOSPC;
+	case ENDPOINT_CLIENT:
+		endpoint_connect(s);
+		return 0;
+	case ENDPOINT_NONE:
+		break;
+	}
+	return -EINVAL;
+}
+
+void session_end(struct session *s)
+{
+	s->ending = true;
+	loop_timer_clear(&s->endpoint.retry);
+}
+
+void session_unlink(struct session *s)
+{
+	if (s->endpoint.kind == ENDPOINT_LISTEN)
+		port_unlisten(s->endpoint.path, &s->endpoint.id);
+}
+
+/* Everything that the front-end gave us, given back. Nothing is in flight. */
+static void session_release(struct session *s)
+{
+	struct endpoint *e = &s->endpoint;
+
+	for (uint16_t i = 0; i < s->device->queue_count; i++)
+		queue_release(&s->device->queues[i]);
+	mem_clear(&s->mem);
+	port_unmap(&s->inflight_map);
+	if (s->has_backend)
+		port_close(s->backend_fd);
+	s->has_backend = s->has_inflight = s->pausing = s->config_stale = false;
+	s->features = s->protocol_features = s->status = 0;
+	s->device->class->accept(s->device, 0);
+	s->state = SESSION_CLOSED;
+	if (s->ending)
+		return;
+	if (e->kind == ENDPOINT_CLIENT)
+		loop_timer_set(&e->retry, out_now_ns() + RETRY_FIRST_MS * NS_PER_MS, endpoint_connect, s);
+	else if (e->kind != ENDPOINT_CONNECTED_FD && !e->watched)
+		endpoint_watch(s);
+}
+
+void session_close(struct session *s, const char *why)
+{
+	if (s->state != SESSION_OPEN)
+		return;
+	if (why && log_allow(&s->limit, s->device->name))
+		log_error(s->device->name, "closed the connection to the front-end: %s", why);
+	else if (!why)
+		log_info(s->device->name, "the connection to the front-end is closed");
+	message_drop(s);
+	if (s->reading)
+		loop_unwatch(s->watch);
+	s->reading = false;
+	port_close(s->fd);
+	s->pausing = false;
+	s->state = SESSION_CLOSING;
+	if (device_in_flight(s->device) == 0)
+		session_release(s);
+}
+
+void session_progress(struct session *s)
+{
+	if (s->state == SESSION_CLOSED || device_in_flight(s->device) > 0)
+		return;
+	if (s->state == SESSION_CLOSING) {
+		session_release(s);
+	} else if (s->pausing && !s->ending) {
+		message_resume(s);
+		if (s->state != SESSION_OPEN)
+			return;
+		if (!s->reading && session_read_on(s) < 0)
+			session_close(s, "it cannot be watched");
+		device_ready(s->device);
+	}
+}
+
+void session_check_memory(struct session *s)
+{
+	if (s->state == SESSION_OPEN && (mem_is_broken(&s->mem) || s->inflight_map.hit))
+		session_close(s, "it took back memory that it shares (its file has shrunk)");
+}
+
+bool session_paused(const struct session *s)
+{
+	return s->pausing || s->ending || s->looking || s->state != SESSION_OPEN;
+}
+
+bool session_has(const struct session *s, unsigned protocol_feature)
+{
+	return (s->protocol_features >> protocol_feature & 1) != 0;
+}
+
+struct guest *session_inflight_region(const struct session *s, uint16_t queue)
+{
+	if (!s->has_inflight || queue >= s->inflight_queues)
+		return NULL;
+	return guest_at(s->inflight, (size_t)(inflight_region_bytes(s->inflight_queue_size) * queue));
+}
+
+void session_config_changed(struct session *s)
+{
+	s->config_stale = false;
+	for (uint16_t i = 0; i < s->device->queue_count; i++) {
+		if (!s->device->queues[i].started)
+			continue;
+		if (session_has(s, VHOST_USER_PROTOCOL_F_CONFIG))
+			message_to_frontend(s, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+		return;
+	}
+	/* A suspended device sends nothing ("Suspended device state"). */
+	s->config_stale = s->state == SESSION_OPEN;
+}
+
+void session_needs_reset(struct session *s)
+{
+	if (!session_has(s, VHOST_USER_PROTOCOL_F_STATUS))
+		return;
+	s->status |= VIRTIO_STATUS_DEVICE_NEEDS_RESET;
+	session_config_changed(s);
+}

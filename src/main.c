@@ -1,0 +1,349 @@
+/* vubox: makes the devices that the command line names, and serves them until it is told to end. */
+#include <string.h>
+
+#include "device.h"
+#include "loop.h"
+#include "opts.h"
+#include "text.h"
+
+#ifndef VUBOX_VERSION
+#define VUBOX_VERSION "unknown"
+#endif
+
+static struct {
+	struct device devices[CONFIG_DEVICES_MAX];
+	char names[CONFIG_DEVICES_MAX][16];
+	uint32_t count;
+	int signals;
+	bool ending, give_up;
+	struct loop_timer patience;
+	char config[CONFIG_FILE_MAX + 1];
+} state;
+
+/* ---- making devices ---- */
+
+static void print_capabilities(const struct device_class *class)
+{
+	char line[256];
+	size_t n = text_format(line, sizeof(line), "{\n  \"type\": \"%s\",\n  \"features\": %s\n}\n",
+		class->json_type, class->json_features);
+
+	port_write_out(line, n);
+}
+
+/* The first device of a class has its name, the next ones a number behind it. */
+static const char *make_name(const struct device_class *class)
+{
+	unsigned same = 1;
+	char *name = state.names[state.count];
+
+	for (uint32_t i = 0; i < state.count; i++)
+		same += state.devices[i].class == class;
+	if (same == 1)
+		(void)text_format(name, sizeof(state.names[0]), "%s", class->name);
+	else
+		(void)text_format(name, sizeof(state.names[0]), "%s%u", class->name, same);
+	return name;
+}
+
+static int make_endpoint(struct device *dev, const struct option_value *common)
+{
+	struct endpoint *e = &dev->session.endpoint;
+	int kind;
+
+	if (common[OPT_SOCKET_PATH].given) {
+		e->kind = common[OPT_CLIENT].given ? ENDPOINT_CLIENT : ENDPOINT_LISTEN;
+		e->path = common[OPT_SOCKET_PATH].text;
+		return EXIT_OK;
+	}
+	e->fd = (int)common[OPT_FD].number;
+	kind = port_socket_kind(e->fd);
+	if (kind < 0) {
+		log_error(dev->name, "--fd=%d: no unix stream socket: %s", e->fd, log_errno(kind));
+		return EXIT_FAILED;
+	}
+	e->kind = kind == 1 ? ENDPOINT_LISTEN_FD : ENDPOINT_CONNECTED_FD;
+	return EXIT_OK;
+}
+
+static int make_device(const struct device_class *class, const char *where, int count, char **words)
+{
+	struct option_value values[OPTIONS_MAX];
+	const struct option_value *common = values + class->option_count;
+	struct device *dev = &state.devices[state.count];
+	int result = opts_parse(class, where, count, words, values);
+
+	if (result != EXIT_OK)
+		return result;
+	if (common[OPT_HELP].given || common[OPT_PRINT_CAPABILITIES].given) {
+		if (common[OPT_HELP].given)
+			opts_help(class);
+		else
+			print_capabilities(class);
+		port_exit(EXIT_OK);
+	}
+	if (state.count == CONFIG_DEVICES_MAX) {
+		log_error(where, "more than %d devices in one process", CONFIG_DEVICES_MAX);
+		return EXIT_USAGE;
+	}
+	if (common[OPT_VERBOSE].given)
+		log_verbose(true);
+	loop_poll(common[OPT_POLL_US].number * 1000);
+	dev->class = class;
+	dev->name = make_name(class);
+	dev->session.device = dev;
+	state.count++;
+	result = make_endpoint(dev, common);
+	if (result == EXIT_OK)
+		result = class->open(dev, values);
+	if (result != EXIT_OK)
+		return result;
+	dev->queues = queue_create(dev, dev->queue_count);
+	if (!dev->queues) {
+		log_error(dev->name, "no queues are left for it (--num-queues)");
+		return EXIT_FAILED;
+	}
+	return EXIT_OK;
+}
+
+static int make_named(const char *where, int count, char **words)
+{
+	const struct device_class *class = device_find(words[0]);
+
+	if (!class) {
+		log_error(where, "%s: no such device (see vubox --list)", words[0]);
+		return EXIT_USAGE;
+	}
+	return make_device(class, where, count - 1, words + 1);
+}
+
+/* DEVICE … -- DEVICE … -- …; class is that of the first, if argv[0] has named it. */
+static int make_all(const struct device_class *class, int count, char **words)
+{
+	int result = EXIT_OK;
+
+	while (result == EXIT_OK) {
+		int n = 0;
+
+		while (n < count && strcmp(words[n], "--") != 0)
+			n++;
+		if (class) {
+			result = make_device(class, NULL, n, words);
+		} else if (n > 0) {
+			result = make_named(NULL, n, words);
+		} else {
+			log_error(NULL, "no device before or after -- (see vubox --help)");
+			return EXIT_USAGE;
+		}
+		if (n == count)
+			break;
+		class = NULL;
+		words += n + 1;
+		count -= n + 1;
+	}
+	return result;
+}
+
+static int make_from_config(const char *path)
+{
+	int len = port_read_file(path, state.config, CONFIG_FILE_MAX), result;
+
+	if (len < 0) {
+		log_error(NULL, "%s: cannot read: %s", path, log_errno(len));
+		return EXIT_FAILED;
+	}
+	if (strlen(state.config) != (size_t)len) {
+		log_error(NULL, "%s: no text: it has a NUL byte", path);
+		return EXIT_USAGE;
+	}
+	result = opts_config(path, state.config, make_named);
+	if (result == EXIT_OK && state.count == 0) {
+		log_error(NULL, "%s: no device in it", path);
+		return EXIT_USAGE;
+	}
+	return result;
+}
+
+static void list_devices(void)
+{
+	for (const struct device_class *const *c = device_table; *c; c++) {
+		char line[128];
+		size_t n = text_format(line, sizeof(line), "%s\t%s\n", (*c)->name, (*c)->summary);
+
+		port_write_out(line, n);
+	}
+}
+
+/* The device that a symlink's name means: blk for vhost-user-blk and virtio-blk. */
+static const struct device_class *class_of_program(const char *program)
+{
+	static const char *const prefixes[] = { "vhost-user-", "virtio-" };
+	const char *slash = strrchr(program, '/');
+	const char *name = slash ? slash + 1 : program;
+
+	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			return device_find(name + strlen(prefixes[i]));
+	return NULL;
+}
+
+static int make_from_command_line(int argc, char **argv)
+{
+	static const char config[] = "--config";
+	const struct device_class *class = argc > 0 ? class_of_program(argv[0]) : NULL;
+	const char *word = argc > 1 ? argv[1] : NULL;
+
+	if (class)
+		return make_all(class, argc - 1, argv + 1);
+	if (!word) {
+		log_error(NULL, "say which device to serve (see vubox --help)");
+		return EXIT_USAGE;
+	}
+	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
+		opts_help(NULL);
+		list_devices();
+		port_exit(EXIT_OK);
+	}
+	if (strcmp(word, "--list") == 0) {
+		list_devices();
+		port_exit(EXIT_OK);
+	}
+	if (strcmp(word, "--version") == 0) {
+		port_write_out("vubox " VUBOX_VERSION "\n", strlen("vubox " VUBOX_VERSION "\n"));
+		port_exit(EXIT_OK);
+	}
+	if (strncmp(word, "--config=", sizeof(config)) == 0 && argc == 2)
+		return make_from_config(word + sizeof(config));
+	if (strcmp(word, config) == 0 && argc == 3)
+		return make_from_config(argv[2]);
+	return make_all(NULL, argc - 1, argv + 1);
+}
+
+/* ---- serving ---- */
+
+static void patience_ends(void *owner)
+{
+	(void)owner;
+	log_error(NULL, "I/O is still in flight: ending without it");
+	state.give_up = true;
+}
+
+static void end(void)
+{
+	if (state.ending)
+		return;
+	state.ending = true;
+	for (uint32_t i = 0; i < state.count; i++)
+		session_end(&state.devices[i].session);
+	loop_timer_set(&state.patience, out_now_ns() + CONFIG_DRAIN_MS * 1000000ull, patience_ends, NULL);
+}
+
+static void signalled(void *owner)
+{
+	enum port_signal s;
+
+	(void)owner;
+	while ((s = port_signals_next(state.signals)) != PORT_SIGNAL_NONE) {
+		if (s == PORT_SIGNAL_END)
+			end();
+		else
+			for (uint32_t i = 0; i < state.count; i++)
+				state.devices[i].session.looking = true;
+	}
+}
+
+static bool device_finished(const struct device *dev)
+{
+	return dev->session.endpoint.kind == ENDPOINT_CONNECTED_FD &&
+		dev->session.state == SESSION_CLOSED;
+}
+
+static void look_again(struct device *dev)
+{
+	dev->session.looking = false;
+	if (dev->class->look_again && dev->class->look_again(dev))
+		session_config_changed(&dev->session);
+	device_ready(dev);
+}
+
+static void tick_end(void)
+{
+	bool faults = port_map_hits();
+	uint32_t in_flight = 0, finished = 0;
+
+	for (uint32_t i = 0; i < state.count; i++) {
+		struct device *dev = &state.devices[i];
+
+		if (faults)
+			session_check_memory(&dev->session);
+		session_progress(&dev->session);
+		if (dev->session.looking && device_in_flight(dev) == 0)
+			look_again(dev);
+		in_flight += device_in_flight(dev);
+		finished += device_finished(dev);
+	}
+	if (finished == state.count)
+		end();
+	if (state.ending && (in_flight == 0 || state.give_up))
+		loop_end();
+}
+
+static void io_finished(void *owner)
+{
+	(void)owner; /* the tick takes what is done */
+}
+
+static int watch_process(void)
+{
+	int error = port_signals_open();
+
+	state.signals = error;
+	if (error >= 0)
+		error = loop_watch(state.signals, PORT_LEVEL, signalled, NULL);
+	if (error >= 0 && port_io_event() >= 0)
+		error = loop_watch(port_io_event(), PORT_LEVEL, io_finished, NULL);
+	return error;
+}
+
+static int serve(void)
+{
+	int error = watch_process();
+
+	if (error < 0) {
+		log_error(NULL, "cannot wait for events: %s", log_errno(error));
+		return EXIT_FAILED;
+	}
+	for (uint32_t i = 0; i < state.count; i++) {
+		struct device *dev = &state.devices[i];
+
+		error = session_serve(&dev->session);
+		if (error < 0) {
+			log_error(dev->name, "%s: cannot serve: %s", dev->session.endpoint.path ?
+				dev->session.endpoint.path : "--fd", log_errno(error));
+			for (uint32_t k = 0; k < i; k++)
+				session_unlink(&state.devices[k].session);
+			return EXIT_FAILED;
+		}
+	}
+	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
+	loop_run(tick_end);
+	for (uint32_t i = 0; i < state.count; i++) {
+		session_unlink(&state.devices[i].session);
+		state.devices[i].class->close(&state.devices[i]);
+	}
+	return EXIT_OK;
+}
+
+int main(int argc, char **argv)
+{
+	int result = loop_open();
+
+	if (result < 0) {
+		log_error(NULL, "cannot wait for events: %s", log_errno(result));
+		port_exit(EXIT_FAILED);
+	}
+	result = make_from_command_line(argc, argv);
+	if (result == EXIT_OK)
+		result = serve();
+	port_exit(result);
+}
