@@ -56,10 +56,10 @@ all: vubox
 		"and larger (apt-get install musl-tools)")
 
 vubox: $(BUILD)/vubox
-	cp $< $@
+	cp -f $< $@
 
 $(BUILD)/vubox: $(BUILD)/vubox.debug
-	$(STRIP) -o $@ $<
+	rm -f $@ && $(STRIP) -o $@ $<
 
 $(BUILD)/vubox.debug: $(OBJECTS)
 	$(CC) $(LDFLAGS_ALL) $(OBJECTS) -o $@

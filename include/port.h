@@ -192,7 +192,7 @@ struct port_io *port_io_reap(void);
 bool port_io_ready(void);
 /* I/Os that were started and not reaped. */
 unsigned port_io_pending(void);
-/* A descriptor that is readable when port_io_reap has something, or -1. */
+/* A descriptor that has an edge when port_io_reap gets something while port_wait sleeps, or -1. */
 int port_io_event(void);
 
 /* ---- bytes from elsewhere ---- */

@@ -24,7 +24,11 @@ void engine_mmap_run(struct port_io *io);
 
 /* io_uring: opens the ring of this process (once), or -errno if the kernel has or allows none. */
 int uring_open(void);
-int uring_fd(void);
+/* The eventfd that is signalled for a completion while we sleep, or -1. Watch it by edge. */
+int uring_event(void);
+/* Around a sleep: asks for that signal (false: do not sleep, there is something), or for none. */
+bool uring_may_sleep(void);
+void uring_awake(void);
 /* Queues an I/O; false if the ring is unusable and the caller must do it otherwise. */
 bool uring_start(struct port_io *io);
 void uring_submit(void);

@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "port.h"
+#include "engine.h"
 
 static struct {
 	int epoll;
@@ -58,8 +58,12 @@ static int wait_events(struct epoll_event *events, unsigned max, int64_t timeout
 unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 {
 	struct epoll_event events[64];
-	int n = wait_events(events, max < 64 ? max : 64, timeout_ns);
+	int n;
 
+	if (timeout_ns != 0 && !uring_may_sleep())
+		timeout_ns = 0;
+	n = wait_events(events, max < 64 ? max : 64, timeout_ns);
+	uring_awake();
 	for (int i = 0; i < n; i++)
 		tokens[i] = events[i].data.u64;
 	return n < 0 ? 0 : (unsigned)n;

@@ -299,5 +299,5 @@ unsigned port_io_pending(void)
 
 int port_io_event(void)
 {
-	return uring_fd();
+	return uring_event();
 }

@@ -2,11 +2,13 @@
  * The engine for files and block devices: one io_uring of the process, without a library.
  *
  * A tick queues entries and hands all of them over in one system call, which also runs what the
- * kernel has deferred for us; reads from the page cache are done when it returns. Layouts and
- * numbers are the kernel's ABI (io_uring(7), io_uring_setup(2)).
+ * kernel has deferred for us; reads from the page cache are done when it returns. An eventfd wakes
+ * us for the others, and only while we sleep (the ring's own descriptor does not: the kernel does
+ * not poll-wake it for deferred work). Layouts and numbers are the kernel's ABI (io_uring(7),
+ * io_uring_setup(2)).
  */
 #include <errno.h>
-#include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -47,6 +49,7 @@ enum {
 	SETUP_DEFER_TASKRUN = 1 << 13,
 	FEAT_SINGLE_MMAP = 1 << 0, FEAT_NODROP = 1 << 1,
 	ENTER_GETEVENTS = 1 << 0,
+	REGISTER_EVENTFD = 4, CQ_EVENTFD_DISABLED = 1 << 0,
 	SQ_CQ_OVERFLOW = 1 << 1, SQ_TASKRUN = 1 << 2,
 	FSYNC_DATASYNC = 1, RWF_DSYNC_FLAG = 2,
 	FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16,
@@ -58,8 +61,9 @@ enum { STAGE_FIRST, STAGE_SYNC };
 
 static struct {
 	bool open, dead;
-	int fd;
+	int fd, event;
 	uint32_t *sq_head, *sq_tail, *sq_flags, *cq_head, *cq_tail;
+	uint32_t *cq_flags;      /* NULL: the kernel has none (before 5.8) */
 	uint32_t sq_mask, cq_mask, queued; /* queued: entries the kernel has not been told of */
 	struct sqe *sqes;
 	struct cqe *cqes;
@@ -82,52 +86,87 @@ static int setup(struct params *p)
 	return fd < 0 ? -errno : fd;
 }
 
+static uint32_t *field(char *ring, uint32_t offset)
+{
+	return (uint32_t *)(void *)(ring + offset);
+}
+
+/* Maps the rings of fd; -errno. */
+static int attach(int fd, const struct params *p)
+{
+	size_t size = p->cq.cqes + p->cq_entries * sizeof(struct cqe);
+	size_t sq_size = p->sq.array + p->sq_entries * sizeof(uint32_t);
+	int access = PROT_READ | PROT_WRITE;
+	char *ring;
+
+	ring = mmap(NULL, size > sq_size ? size : sq_size, access, MAP_SHARED, fd, 0);
+	state.sqes = mmap(NULL, p->sq_entries * sizeof(struct sqe), access, MAP_SHARED, fd,
+		(off_t)MMAP_SQES);
+	if (ring == MAP_FAILED || (void *)state.sqes == MAP_FAILED)
+		return -errno;
+	state.sq_head = field(ring, p->sq.head);
+	state.sq_tail = field(ring, p->sq.tail);
+	state.sq_flags = field(ring, p->sq.flags);
+	state.sq_mask = *field(ring, p->sq.mask);
+	state.cq_head = field(ring, p->cq.head);
+	state.cq_tail = field(ring, p->cq.tail);
+	state.cq_mask = *field(ring, p->cq.mask);
+	state.cq_flags = p->cq.flags ? field(ring, p->cq.flags) : NULL;
+	state.cqes = (struct cqe *)(void *)(ring + p->cq.cqes);
+	for (uint32_t i = 0; i < p->sq_entries; i++)
+		field(ring, p->sq.array)[i] = i;
+	return 0;
+}
+
 int uring_open(void)
 {
 	struct params p;
-	size_t size;
-	char *ring;
-	int fd;
+	int fd, error;
 
 	if (state.open)
 		return state.dead ? -EPERM : 0;
 	fd = setup(&p);
 	if (fd < 0)
 		return fd;
-	if ((p.features & FEAT_SINGLE_MMAP) == 0 || (p.features & FEAT_NODROP) == 0) {
+	error = (p.features & FEAT_SINGLE_MMAP) == 0 || (p.features & FEAT_NODROP) == 0 ? -ENOSYS :
+		attach(fd, &p);
+	state.event = error < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (error == 0 && (state.event < 0 ||
+			syscall(SYS_io_uring_register, fd, REGISTER_EVENTFD, &state.event, 1) < 0))
+		error = -errno;
+	if (error < 0) {
 		(void)close(fd);
-		return -ENOSYS;
+		if (state.event >= 0)
+			(void)close(state.event);
+		return error;
 	}
-	size = p.cq.cqes + p.cq_entries * sizeof(struct cqe);
-	if (size < p.sq.array + p.sq_entries * sizeof(uint32_t))
-		size = p.sq.array + p.sq_entries * sizeof(uint32_t);
-	ring = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-	state.sqes = mmap(NULL, p.sq_entries * sizeof(struct sqe), PROT_READ | PROT_WRITE, MAP_SHARED,
-		fd, (off_t)MMAP_SQES);
-	if (ring == MAP_FAILED || (void *)state.sqes == MAP_FAILED) {
-		int error = errno;
-
-		(void)close(fd);
-		return -error;
-	}
-	state.sq_head = (uint32_t *)(void *)(ring + p.sq.head);
-	state.sq_tail = (uint32_t *)(void *)(ring + p.sq.tail);
-	state.sq_flags = (uint32_t *)(void *)(ring + p.sq.flags);
-	state.sq_mask = *(uint32_t *)(void *)(ring + p.sq.mask);
-	state.cq_head = (uint32_t *)(void *)(ring + p.cq.head);
-	state.cq_tail = (uint32_t *)(void *)(ring + p.cq.tail);
-	state.cq_mask = *(uint32_t *)(void *)(ring + p.cq.mask);
-	state.cqes = (struct cqe *)(void *)(ring + p.cq.cqes);
-	for (uint32_t i = 0; i < p.sq_entries; i++)
-		((uint32_t *)(void *)(ring + p.sq.array))[i] = i;
 	state.fd = fd;
 	state.open = true;
+	uring_awake();
 	return 0;
 }
 
-int uring_fd(void)
+void uring_awake(void)
 {
-	return state.open ? state.fd : -1;
+	if (state.open && state.cq_flags)
+		__atomic_store_n(state.cq_flags, CQ_EVENTFD_DISABLED, __ATOMIC_RELAXED);
+}
+
+bool uring_may_sleep(void)
+{
+	if (!state.open)
+		return true;
+	if (state.cq_flags)
+		__atomic_store_n(state.cq_flags, 0, __ATOMIC_RELAXED);
+	/* Whoever completes later signals the event; who completed before is seen now. */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	return (__atomic_load_n(state.sq_flags, __ATOMIC_RELAXED) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) == 0 &&
+		!uring_ready();
+}
+
+int uring_event(void)
+{
+	return state.open ? state.event : -1;
 }
 
 static void fill(struct sqe *e, const struct port_io *io)

@@ -301,7 +301,7 @@ static int watch_process(void)
 	if (error >= 0)
 		error = loop_watch(state.signals, PORT_LEVEL, signalled, NULL);
 	if (error >= 0 && port_io_event() >= 0)
-		error = loop_watch(port_io_event(), PORT_LEVEL, io_finished, NULL);
+		error = loop_watch(port_io_event(), PORT_EDGE, io_finished, NULL);
 	return error;
 }
 
