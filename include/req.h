@@ -18,7 +18,7 @@ struct chain {
 	uint32_t span_max, span_count, readable_spans;
 	uint32_t readable, writable; /* bytes */
 	uint16_t head;           /* what the used ring wants back */
-	int16_t long_slot;       /* -1, or which long array it holds */
+	uint16_t long_slot;      /* 0, or the number + 1 of the long array that it holds */
 };
 
 /* A request. It is the device's from its `request` call until request_done. */

@@ -40,26 +40,26 @@ void request_put(struct request *req, uint32_t in_flight)
 		ASSERT(state.shared_taken > 0);
 		state.shared_taken--;
 	}
-	if (req->chain.long_slot >= 0)
-		state.long_taken[req->chain.long_slot] = false;
-	req->chain.long_slot = -1;
+	if (req->chain.long_slot > 0)
+		state.long_taken[req->chain.long_slot - 1] = false;
+	req->chain.long_slot = 0;
 	req->next = state.free;
 	state.free = req;
 }
 
 void chain_start(struct request *req, uint16_t head)
 {
-	req->chain = (struct chain){ .spans = req->spans, .span_max = CONFIG_SPANS_INLINE, .head = head,
-		.long_slot = -1 };
+	req->chain = (struct chain){ .spans = req->spans, .span_max = CONFIG_SPANS_INLINE,
+		.head = head };
 }
 
 /* Moves a chain that has filled its request's array to a long one. */
 static int chain_lengthen(struct chain *chain, const char **why)
 {
 	*why = "a chain of too many pieces";
-	if (chain->long_slot >= 0)
+	if (chain->long_slot > 0)
 		return -EINVAL;
-	for (int16_t i = 0; i < CONFIG_LONG_MAX; i++) {
+	for (uint16_t i = 0; i < CONFIG_LONG_MAX; i++) {
 		if (state.long_taken[i])
 			continue;
 		state.long_taken[i] = true;
@@ -67,7 +67,7 @@ static int chain_lengthen(struct chain *chain, const char **why)
 			state.long_spans[i][k] = chain->spans[k];
 		chain->spans = state.long_spans[i];
 		chain->span_max = CONFIG_SPANS_LONG;
-		chain->long_slot = i;
+		chain->long_slot = i + 1;
 		return 0;
 	}
 	return -EAGAIN;

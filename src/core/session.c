@@ -48,6 +48,23 @@ static void session_open(struct session *s, int fd)
 	log_info(s->device->name, "a front-end has connected");
 }
 
+static void endpoint_watch(void *owner);
+
+static void endpoint_unwatch(struct session *s)
+{
+	loop_unwatch(s->endpoint.watch);
+	s->endpoint.watched = false;
+}
+
+/* Out of descriptors or memory: the connection stays in the backlog, and we look again later. */
+static void endpoint_rest(struct session *s, int error)
+{
+	if (log_allow(&s->limit, s->device->name))
+		log_error(s->device->name, "cannot accept a connection yet: %s", log_errno(error));
+	endpoint_unwatch(s);
+	loop_timer_set(&s->endpoint.retry, out_now_ns() + RETRY_MAX_MS * NS_PER_MS, endpoint_watch, s);
+}
+
 static void endpoint_accept(void *owner)
 {
 	struct session *s = owner;
@@ -58,14 +75,13 @@ static void endpoint_accept(void *owner)
 		message_read(s);
 	if (s->state == SESSION_CLOSING) {
 		/* The next one waits in the backlog until the I/O of this one has drained. */
-		loop_unwatch(s->endpoint.watch);
-		s->endpoint.watched = false;
+		endpoint_unwatch(s);
 		return;
 	}
 	fd = port_accept(s->endpoint.fd);
 	if (fd < 0) {
-		if (fd != -EAGAIN && fd != -ECONNABORTED && log_allow(&s->limit, s->device->name))
-			log_error(s->device->name, "cannot accept a connection: %s", log_errno(fd));
+		if (fd != -EAGAIN && fd != -ECONNABORTED)
+			endpoint_rest(s, fd);
 		return;
 	}
 	if (s->state == SESSION_OPEN || s->ending) {
@@ -78,8 +94,9 @@ static void endpoint_accept(void *owner)
 	session_open(s, fd);
 }
 
-static void endpoint_watch(struct session *s)
+static void endpoint_watch(void *owner)
 {
+	struct session *s = owner;
 	int watch = loop_watch(s->endpoint.fd, PORT_LEVEL, endpoint_accept, s);
 
 	if (watch < 0) {
@@ -167,7 +184,7 @@ static void session_release(struct session *s)
 		return;
 	if (e->kind == ENDPOINT_CLIENT)
 		loop_timer_set(&e->retry, out_now_ns() + RETRY_FIRST_MS * NS_PER_MS, endpoint_connect, s);
-	else if (e->kind != ENDPOINT_CONNECTED_FD && !e->watched)
+	else if (e->kind != ENDPOINT_CONNECTED_FD && !e->watched && !e->retry.set)
 		endpoint_watch(s);
 }
 
