@@ -34,7 +34,7 @@ WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))
 
 WARN := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wshadow -Wpointer-arith
-CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DVUBOX_VERSION='"$(VERSION)"' \
+CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCONFIG_VERSION='"$(VERSION)"' \
 	$(CONFIG) $(WITHOUT) -Iinclude -Iport $(CPPFLAGS)
 CFLAGS_ALL := -g $(WARN) $(if $(IS_CLANG),,-flto) -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-plt $(CFLAGS)

@@ -2,6 +2,11 @@
 #ifndef VUBOX_CONFIG_H
 #define VUBOX_CONFIG_H
 
+/* What --version says; the Makefile sets it. */
+#ifndef CONFIG_VERSION
+#define CONFIG_VERSION "unknown"
+#endif
+
 /* Devices that one process serves, and front-end connections (one for each device). */
 #ifndef CONFIG_DEVICES_MAX
 #define CONFIG_DEVICES_MAX 16
@@ -17,7 +22,8 @@ _Static_assert(CONFIG_QUEUES_MAX >= 1 && CONFIG_QUEUES_MAX <= 256, "queue index 
 #ifndef CONFIG_RING_SIZE_MAX
 #define CONFIG_RING_SIZE_MAX 1024
 #endif
-_Static_assert((CONFIG_RING_SIZE_MAX & (CONFIG_RING_SIZE_MAX - 1)) == 0, "split rings are powers of 2");
+_Static_assert(
+	(CONFIG_RING_SIZE_MAX & (CONFIG_RING_SIZE_MAX - 1)) == 0, "split rings are powers of 2");
 _Static_assert(CONFIG_RING_SIZE_MAX <= 32768, "VIRTIO 2.7: the greatest queue size");
 
 /* Guest memory regions of one connection. QEMU has at most 509 slots. */
@@ -32,7 +38,7 @@ _Static_assert(CONFIG_REGIONS_MAX >= 8, "SET_MEM_TABLE carries up to 8 regions")
 #endif
 _Static_assert(CONFIG_REQUESTS_MAX > CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX, "a request a queue");
 
-/* Pieces of guest memory (spans) of an ordinary request: 126 segments, header, status, some cuts. */
+/* Pieces of guest memory (spans) of an ordinary request: 126 segments, header, status, cuts. */
 #ifndef CONFIG_SPANS_INLINE
 #define CONFIG_SPANS_INLINE 132
 #endif
@@ -76,7 +82,8 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #ifndef CONFIG_URING_ENTRIES
 #define CONFIG_URING_ENTRIES 128
 #endif
-_Static_assert((CONFIG_URING_ENTRIES & (CONFIG_URING_ENTRIES - 1)) == 0, "io_uring wants a power of 2");
+_Static_assert(
+	(CONFIG_URING_ENTRIES & (CONFIG_URING_ENTRIES - 1)) == 0, "io_uring wants a power of 2");
 
 /* How long SIGTERM waits for I/O in flight, in milliseconds. */
 #ifndef CONFIG_DRAIN_MS

@@ -14,8 +14,8 @@
 
 struct device {
 	const struct device_class *class;
-	const char *name;        /* in log lines */
-	void *state;             /* of the class */
+	const char *name; /* in log lines */
+	void *state;      /* of the class */
 	uint16_t queue_count;
 	uint16_t queue_size_max; /* entries */
 	struct queue *queues;
@@ -23,9 +23,9 @@ struct device {
 };
 
 struct device_class {
-	const char *name;        /* the word on the command line */
-	const char *summary;     /* for --list and --help: one line */
-	const char *json_type;   /* VHostUserBackendType of QEMU's vhost-user.json */
+	const char *name;          /* the word on the command line */
+	const char *summary;       /* for --list and --help: one line */
+	const char *json_type;     /* VHostUserBackendType of QEMU's vhost-user.json */
 	const char *json_features; /* its features as a JSON array */
 	uint32_t virtio_id;
 
@@ -33,8 +33,8 @@ struct device_class {
 	uint16_t option_count;
 
 	/*
-	 * Makes the device ready to serve, or says why not (one log_error line) and returns the exit
-	 * status. Sets state, queue_count and queue_size_max.
+	 * Makes the device ready to serve, or says why not (one log_error line) and returns the
+	 * exit status. Sets state, queue_count and queue_size_max.
 	 */
 	int (*open)(struct device *dev, const struct option_value *values);
 	void (*close)(struct device *dev);

@@ -1,6 +1,6 @@
 /*
  * In-flight tracking: what the next life of this process must know about requests that were taken
- * and not given back (vhost-user: "Inflight I/O tracking"). The buffer is shared with the front-end,
+ * and not given back (vhost-user: "Inflight I/O tracking"). The front-end shares the buffer,
  * so nothing in it is trusted: it decides which heads are walked again, and no more.
  */
 #ifndef VUBOX_INFLIGHT_H
@@ -13,11 +13,11 @@
 
 /* The tracking of one queue. Zero tracks nothing. */
 struct inflight {
-	struct guest *region;    /* its QueueRegionSplit, or NULL */
-	uint16_t desc_num;       /* entries in it */
-	uint16_t resubmit_left;  /* heads of an earlier life that are still to be done again */
-	uint16_t batch_head;     /* the last one given back: head of the list in shared memory */
-	uint16_t last_head;      /* the one resubmitted before, with its counter */
+	struct guest *region;   /* its QueueRegionSplit, or NULL */
+	uint16_t desc_num;      /* entries in it */
+	uint16_t resubmit_left; /* heads of an earlier life that are still to be done again */
+	uint16_t batch_head;    /* the last one given back: head of the list in shared memory */
+	uint16_t last_head;     /* the one resubmitted before, with its counter */
 	bool resubmitted_any;
 	uint64_t last_counter, counter;
 };
@@ -33,8 +33,8 @@ void inflight_format(struct guest *region, uint16_t size);
  * used_idx, and repairs what the last crash left half done. Returns how many heads are in flight,
  * or -EINVAL if the region is not for such a ring.
  */
-int inflight_attach(struct inflight *in, struct guest *region, uint16_t desc_num, uint16_t ring_size,
-	uint16_t used_idx);
+int inflight_attach(struct inflight *in, struct guest *region, uint16_t desc_num,
+	uint16_t ring_size, uint16_t used_idx);
 
 /* The next head to do again, oldest first; only while resubmit_left > 0. False: there is none. */
 bool inflight_resubmit(struct inflight *in, uint16_t *head);

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
+/* clang-format off */
 typedef struct { uint16_t wire; } le16;
 typedef struct { uint32_t wire; } le32;
 typedef struct { uint64_t wire; } le64;
@@ -16,5 +17,6 @@ static inline uint64_t le64_get(le64 v) { return LE_SWAP ? __builtin_bswap64(v.w
 static inline le16 le16_put(uint16_t v) { return (le16){ LE_SWAP ? __builtin_bswap16(v) : v }; }
 static inline le32 le32_put(uint32_t v) { return (le32){ LE_SWAP ? __builtin_bswap32(v) : v }; }
 static inline le64 le64_put(uint64_t v) { return (le64){ LE_SWAP ? __builtin_bswap64(v) : v }; }
+/* clang-format on */
 
 #endif

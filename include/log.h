@@ -6,7 +6,7 @@
 #include <stdint.h>
 
 /*
- * A line `vubox: NAME: text`; NAME is a device's name, or NULL for the process itself. Lines are cut
+ * A line `vubox: NAME: text`; NAME is a device's name, or NULL for the process. Lines are cut
  * at 512 bytes, control characters become '?', and a reader of stderr that is slow loses lines:
  * the loop never waits for it.
  */

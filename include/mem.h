@@ -20,13 +20,13 @@ struct mem_region {
 /* Zero is an empty map. */
 struct mem {
 	uint32_t count;
-	uint32_t last;                                  /* of the lookup before: mostly the next, too */
+	uint32_t last; /* of the lookup before: mostly the next, too */
 	struct {
 		uint64_t guest_addr, size, user_addr;
 		struct guest *base;
-		uint32_t map;                           /* which of maps holds it */
-	} regions[CONFIG_REGIONS_MAX];                  /* sorted by guest address */
-	struct port_map maps[CONFIG_REGIONS_MAX];       /* never move: a fault finds them */
+		uint32_t map;                     /* which of maps holds it */
+	} regions[CONFIG_REGIONS_MAX];            /* sorted by guest address */
+	struct port_map maps[CONFIG_REGIONS_MAX]; /* never move: a fault finds them */
 };
 
 /*

@@ -8,12 +8,13 @@
 enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_CHOICE };
 
 struct option {
-	const char *name;        /* without the dashes */
-	char letter;             /* of the short form, or 0 */
-	uint8_t kind;            /* enum option_kind */
-	const char *value_name;  /* for --help, NULL for flags; for a choice "a|b|c" */
-	const char *default_text; /* for --help, and parsed when the option is not given; NULL: none */
-	uint64_t min, max;       /* of numbers and sizes */
+	const char *name;       /* without the dashes */
+	char letter;            /* of the short form, or 0 */
+	uint8_t kind;           /* enum option_kind */
+	const char *value_name; /* for --help, NULL for flags; for a choice "a|b|c" */
+	const char
+		*default_text; /* for --help, and parsed when the option is not given; NULL: none */
+	uint64_t min, max;     /* of numbers and sizes */
 	const char *help;
 };
 

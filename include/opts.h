@@ -6,8 +6,14 @@
 
 /* Options of every device, at these places behind the device's own. */
 enum {
-	OPT_SOCKET_PATH, OPT_FD, OPT_CLIENT, OPT_POLL_US, OPT_VERBOSE, OPT_PRINT_CAPABILITIES,
-	OPT_HELP, OPT_COMMON_COUNT
+	OPT_SOCKET_PATH,
+	OPT_FD,
+	OPT_CLIENT,
+	OPT_POLL_US,
+	OPT_VERBOSE,
+	OPT_PRINT_CAPABILITIES,
+	OPT_HELP,
+	OPT_COMMON_COUNT
 };
 enum { OPTIONS_MAX = 32 };
 
@@ -27,7 +33,7 @@ void opts_help(const struct device_class *class);
  * Splits a config file's text in place into words; each line is one device. Calls fn for each line
  * that has words, with "FILE:LINE". Stops at the first result that is not EXIT_OK.
  */
-int opts_config(const char *path, char *text,
-	int (*fn)(const char *where, int count, char **words));
+int opts_config(
+	const char *path, char *text, int (*fn)(const char *where, int count, char **words));
 
 #endif

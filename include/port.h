@@ -51,10 +51,15 @@ unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns);
 
 /*
  * A descriptor from the front-end that says "something happened": an eventfd, a pipe or a socket,
- * blocking or not. It is used as it is, because its flags are shared with the front-end. Zero is none.
+ * blocking or not. It is used as it is, for its flags are shared with the front-end. Zero is none.
  */
-enum port_notify_kind { PORT_NOTIFY_NONE, PORT_NOTIFY_EVENT, PORT_NOTIFY_EVENT_BLOCKING,
-	PORT_NOTIFY_PIPE, PORT_NOTIFY_SOCKET };
+enum port_notify_kind {
+	PORT_NOTIFY_NONE,
+	PORT_NOTIFY_EVENT,
+	PORT_NOTIFY_EVENT_BLOCKING,
+	PORT_NOTIFY_PIPE,
+	PORT_NOTIFY_SOCKET
+};
 struct port_notify {
 	enum port_notify_kind kind;
 	int fd;
@@ -63,7 +68,7 @@ struct port_notify {
 /* Takes over fd. -EINVAL (fd is closed) if it is nothing that can notify. */
 int port_notify_take(struct port_notify *notify, int fd);
 void port_notify_close(struct port_notify *notify);
-/* Signals it; if it is full, then the other side has not seen the signals before this one either. */
+/* Signals it; if it is full, the other side has not even seen the signals before this one. */
 void port_notify_send(const struct port_notify *notify);
 /* Empties what must be emptied (pipes and sockets; events are watched by edge and never read). */
 void port_notify_drain(const struct port_notify *notify);
@@ -71,10 +76,12 @@ void port_notify_drain(const struct port_notify *notify);
 /* ---- unix sockets ---- */
 
 /*
- * Listens on path: a socket file that nobody serves is replaced, atomically. -EADDRINUSE if somebody
- * serves it, -EEXIST if it is no socket. *id tells the file again (for port_unlisten).
+ * Listens on path: a socket file that nobody serves is replaced, atomically. -EADDRINUSE if it
+ * is served, -EEXIST if it is no socket. *id tells the file again (for port_unlisten).
  */
-struct port_socket_id { uint64_t device, inode; };
+struct port_socket_id {
+	uint64_t device, inode;
+};
 int port_listen(const char *path, struct port_socket_id *id);
 /* Removes the socket file if it is still the one that port_listen made. */
 void port_unlisten(const char *path, const struct port_socket_id *id);
@@ -88,7 +95,7 @@ int port_socket_kind(int fd);
  * is closed and makes it -EMSGSIZE). 0: the other side has hung up. -EAGAIN: nothing now.
  */
 int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count);
-/* Sends all, and one descriptor if send_fd >= 0, or fails: -EAGAIN if the other side does not read. */
+/* Sends all, and send_fd if that is >= 0, or fails: -EAGAIN if the other side does not read. */
 int port_send(int fd, const void *buf, size_t len, int send_fd);
 
 /* ---- shared memory ---- */
@@ -98,9 +105,9 @@ int port_send(int fd, const void *buf, size_t len, int send_fd);
  * a page of zeroes takes its place, `hit` is set and the process goes on. Zero is no mapping.
  */
 struct port_map {
-	char *base;        /* page-aligned start of the mapping */
-	size_t len;        /* its bytes */
-	size_t page;       /* bytes of a page of this file */
+	char *base;  /* page-aligned start of the mapping */
+	size_t len;  /* its bytes */
+	size_t page; /* bytes of a page of this file */
 	volatile int hit;
 	struct port_map *next, **link;
 };
@@ -124,29 +131,30 @@ enum port_engine { PORT_ENGINE_AUTO, PORT_ENGINE_URING, PORT_ENGINE_MMAP, PORT_E
 struct port_file_options {
 	const char *path;
 	bool read_only;
-	bool direct;            /* O_DIRECT; requests that it cannot take go through the page cache */
+	bool direct; /* O_DIRECT; requests that it cannot take go through the page cache */
 	bool no_lock;
-	uint64_t create_size;   /* create or grow to so many bytes; 0: don't */
+	uint64_t create_size; /* create or grow to so many bytes; 0: don't */
 	enum port_engine engine;
 };
 
 /* What a file or block device is like. Zero is a closed file. */
 struct port_file {
 	bool open, block_device, read_only;
-	int fd, fd_direct;               /* fd_direct: -1 if none */
-	uint64_t size;                   /* bytes */
-	uint32_t logical_block;          /* bytes; 512 for files */
+	int fd, fd_direct;                       /* fd_direct: -1 if none */
+	uint64_t size;                           /* bytes */
+	uint32_t logical_block;                  /* bytes; 512 for files */
 	uint32_t physical_block, io_min, io_opt; /* bytes */
 	uint32_t direct_memory, direct_offset;   /* alignment in bytes that fd_direct wants */
-	bool can_discard, can_zero;      /* learnt: false after the file system refused once */
-	enum port_engine engine;         /* the one that serves it */
+	bool can_discard, can_zero; /* learnt: false after the file system refused once */
+	enum port_engine engine;    /* the one that serves it */
 	const char *engine_why;
-	struct port_map map;             /* of PORT_ENGINE_MMAP */
+	struct port_map map; /* of PORT_ENGINE_MMAP */
 	char *map_at;
 };
 
 /* Opens, locks, sizes, and chooses the engine. On failure *what is what could not be done. */
-int port_file_open(struct port_file *file, const struct port_file_options *options, const char **what);
+int port_file_open(
+	struct port_file *file, const struct port_file_options *options, const char **what);
 void port_file_close(struct port_file *file);
 /* Looks at the size again, and remaps. Only while no I/O on it is in flight. */
 int port_file_resize(struct port_file *file);
@@ -161,26 +169,26 @@ struct port_io {
 	struct port_file *file;
 	struct port_io *next;
 	struct span *spans;
-	uint64_t offset;         /* bytes from the start of the file */
-	uint64_t left;           /* bytes still to do */
+	uint64_t offset; /* bytes from the start of the file */
+	uint64_t left;   /* bytes still to do */
 	uint32_t span_count;
-	int result;              /* 0 or -errno, when it is done */
-	uint8_t op;              /* enum port_io_op */
-	bool sync;               /* on stable storage before it is done (WRITE, DISCARD, ZERO) */
-	bool keep;               /* ZERO: the space must stay allocated */
-	uint8_t stage;           /* of the engine */
+	int result;    /* 0 or -errno, when it is done */
+	uint8_t op;    /* enum port_io_op */
+	bool sync;     /* on stable storage before it is done (WRITE, DISCARD, ZERO) */
+	bool keep;     /* ZERO: the space must stay allocated */
+	uint8_t stage; /* of the engine */
 };
 
 /* Reads len bytes of the file at offset into guest memory, or the other way round. */
-void port_io_read(struct port_io *io, struct port_file *file, struct sink to, uint64_t offset,
-	uint32_t len);
+void port_io_read(
+	struct port_io *io, struct port_file *file, struct sink to, uint64_t offset, uint32_t len);
 void port_io_write(struct port_io *io, struct port_file *file, struct source from, uint64_t offset,
 	uint32_t len, bool sync);
 /* What was written and done before this goes to stable storage. */
 void port_io_flush(struct port_io *io, struct port_file *file);
 /* Frees a range (reads of it give anything), or makes it read as zeroes. len may be 0. */
-void port_io_discard(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
-	bool sync);
+void port_io_discard(
+	struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len, bool sync);
 void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
 	bool keep, bool sync);
 

@@ -28,25 +28,25 @@ struct queue {
 	/* What the front-end said. "Ring states": started and enabled are independent. */
 	bool started, enabled;
 	bool addr_set, base_set;
-	bool broken;             /* by its guest, until it is started again */
-	bool starved;            /* it has work that had to wait */
+	bool broken;  /* by its guest, until it is started again */
+	bool starved; /* it has work that had to wait */
 	uint16_t index;
-	uint16_t size, base;     /* for the next start */
+	uint16_t size, base; /* for the next start */
 	struct vring_addr addr;
 	struct port_notify kick, call, err;
-	int kick_watch;          /* of the loop; valid while kick is there */
+	int kick_watch; /* of the loop; valid while kick is there */
 
 	struct vring ring;
 	struct inflight inflight;
-	uint32_t in_flight;      /* requests that the device has */
+	uint32_t in_flight; /* requests that the device has */
 };
 
 /* Hands out `count` queues for a device, for good. NULL if there are not so many left. */
 struct queue *queue_create(struct device *device, uint16_t count);
 
 /*
- * Starts a ring whose size, addresses and base are set (SET_VRING_KICK); a started one goes on, with
- * a new base if one was set since. -EINVAL / -EFAULT and *why if it cannot work.
+ * Starts a ring whose size, addresses and base are set (SET_VRING_KICK); a started one goes on,
+ * with a new base if one was set since. -EINVAL / -EFAULT and *why if it cannot work.
  */
 int queue_start(struct queue *q, const char **why);
 /* Stops a ring (GET_VRING_BASE). Nothing may be in flight. base is where it would go on. */

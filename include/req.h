@@ -1,4 +1,4 @@
-/* Chains and requests: a driver's buffers, copied and translated once, and what a device does with it. */
+/* Chains and requests: a driver's buffers, copied and translated once, and what becomes of them */
 #ifndef VUBOX_REQ_H
 #define VUBOX_REQ_H
 
@@ -12,24 +12,24 @@
 
 struct queue;
 
-/* A descriptor chain (VIRTIO 2.7.4) while it is walked: readable buffers first, then writable ones. */
+/* A descriptor chain (VIRTIO 2.7.4) while it is walked: readable buffers, then writable ones. */
 struct chain {
-	struct span *spans;      /* of the request, or a long array */
+	struct span *spans; /* of the request, or a long array */
 	uint32_t span_max, span_count, readable_spans;
 	uint32_t readable, writable; /* bytes */
-	uint16_t head;           /* what the used ring wants back */
-	uint16_t long_slot;      /* 0, or the number + 1 of the long array that it holds */
+	uint16_t head;               /* what the used ring wants back */
+	uint16_t long_slot;          /* 0, or the number + 1 of the long array that it holds */
 };
 
 /* A request. It is the device's from its `request` call until request_done. */
 struct request {
-	struct reader in;        /* what the driver lets us read, in its order */
-	struct writer out;       /* what the driver lets us write */
+	struct reader in;  /* what the driver lets us read, in its order */
+	struct writer out; /* what the driver lets us write */
 	struct queue *queue;
-	struct request *next;    /* while it is free */
+	struct request *next; /* while it is free */
 	struct chain chain;
-	struct port_io io;       /* for the device's use */
-	struct span own;         /* for the device: the span of a byte that it cut off */
+	struct port_io io; /* for the device's use */
+	struct span own;   /* for the device: the span of a byte that it cut off */
 	struct writer status;
 	uint32_t kind, bytes;
 	struct span spans[CONFIG_SPANS_INLINE];

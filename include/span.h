@@ -32,19 +32,35 @@ struct cursor {
 	uint32_t left;     /* bytes up to the end, over all spans */
 };
 
-struct reader { struct cursor at; }; /* bytes the driver lets us read */
-struct writer { struct cursor at; }; /* bytes the driver lets us write */
+struct reader {
+	struct cursor at;
+}; /* bytes the driver lets us read */
+struct writer {
+	struct cursor at;
+}; /* bytes the driver lets us write */
 
 /* Spans for an I/O of the port layer: a file is written from a source, and read into a sink. */
-struct source { struct span *spans; uint32_t count; };
-struct sink { struct span *spans; uint32_t count; };
+struct source {
+	struct span *spans;
+	uint32_t count;
+};
+struct sink {
+	struct span *spans;
+	uint32_t count;
+};
 
 /* Copies len bytes and steps over them: all, or (too few left, or a hole) none and false. */
 bool reader_get(struct reader *from, void *dst, uint32_t len);
 bool writer_put(struct writer *to, const void *src, uint32_t len);
 
-static inline uint32_t reader_left(const struct reader *r) { return r->at.left; }
-static inline uint32_t writer_left(const struct writer *w) { return w->at.left; }
+static inline uint32_t reader_left(const struct reader *r)
+{
+	return r->at.left;
+}
+static inline uint32_t writer_left(const struct writer *w)
+{
+	return w->at.left;
+}
 
 /*
  * Cuts the last byte off a writer, as a writer of its own over *own, which must live as long. False
@@ -53,7 +69,7 @@ static inline uint32_t writer_left(const struct writer *w) { return w->at.left; 
 bool writer_cut_last(struct writer *from, struct span *own, struct writer *last);
 
 /*
- * All the bytes that are left (at least 1) as spans for an I/O; then none is left. The spans are the
+ * All the bytes that are left (at least 1) as spans for an I/O; then none is left. They are the
  * request's own array, trimmed in place at both ends. False if a hole is among them.
  */
 bool reader_take(struct reader *from, struct source *source);

@@ -24,7 +24,7 @@ struct device;
 enum { MESSAGE_FDS_MAX = VHOST_USER_MEM_TABLE_MAX };
 
 struct message {
-	uint32_t pad;            /* so that header and payload are one run of bytes, as on the wire */
+	uint32_t pad; /* so that header and payload are one run of bytes, as on the wire */
 	struct vhost_user_header header;
 	union {
 		uint64_t u64;
@@ -38,23 +38,29 @@ struct message {
 	} payload;
 	int fds[MESSAGE_FDS_MAX];
 	unsigned fd_count;
-	int reply_fd;            /* to be sent with the reply and then closed; -1: none */
+	int reply_fd; /* to be sent with the reply and then closed; -1: none */
 };
 
 _Static_assert(offsetof(struct message, payload) ==
-	offsetof(struct message, header) + sizeof(struct vhost_user_header), "as on the wire");
+		       offsetof(struct message, header) + sizeof(struct vhost_user_header),
+	"as on the wire");
 
 enum session_state { SESSION_CLOSED, SESSION_OPEN, SESSION_CLOSING };
 
 /* How a device is reached. */
-enum endpoint_kind { ENDPOINT_NONE, ENDPOINT_LISTEN, ENDPOINT_LISTEN_FD, ENDPOINT_CONNECTED_FD,
-	ENDPOINT_CLIENT };
+enum endpoint_kind {
+	ENDPOINT_NONE,
+	ENDPOINT_LISTEN,
+	ENDPOINT_LISTEN_FD,
+	ENDPOINT_CONNECTED_FD,
+	ENDPOINT_CLIENT
+};
 
 struct endpoint {
-	uint8_t kind;            /* enum endpoint_kind */
-	const char *path;        /* of LISTEN and CLIENT */
-	int fd;                  /* of the listener */
-	int watch;               /* of it; valid while `watched` */
+	uint8_t kind;     /* enum endpoint_kind */
+	const char *path; /* of LISTEN and CLIENT */
+	int fd;           /* of the listener */
+	int watch;        /* of it; valid while `watched` */
 	bool watched;
 	struct port_socket_id id;
 	struct loop_timer retry; /* of CLIENT */
@@ -65,25 +71,25 @@ struct endpoint {
 struct session {
 	struct device *device;
 	struct endpoint endpoint;
-	uint8_t state;           /* enum session_state */
-	bool pausing;            /* a complete message waits for the drain */
-	bool ending;             /* the process ends */
-	bool looking;            /* SIGHUP: the device looks again when nothing is in flight */
-	bool reading;            /* watch is valid */
-	bool config_stale;       /* the front-end is to be told of a change when it starts a ring */
+	uint8_t state;     /* enum session_state */
+	bool pausing;      /* a complete message waits for the drain */
+	bool ending;       /* the process ends */
+	bool looking;      /* SIGHUP: the device looks again when nothing is in flight */
+	bool reading;      /* watch is valid */
+	bool config_stale; /* the front-end is to be told of a change when it starts a ring */
 	bool has_backend, has_inflight;
 	int fd, watch;
-	int backend_fd;          /* for our own requests, with has_backend */
+	int backend_fd; /* for our own requests, with has_backend */
 
-	uint32_t received;       /* bytes of `message` that are here */
+	uint32_t received; /* bytes of `message` that are here */
 	struct message message;
 
-	uint64_t features;       /* that the driver accepted */
+	uint64_t features; /* that the driver accepted */
 	uint64_t protocol_features;
 	uint64_t status;
 	struct mem mem;
 	struct port_map inflight_map;
-	struct guest *inflight;  /* the buffer, with has_inflight */
+	struct guest *inflight; /* the buffer, with has_inflight */
 	uint16_t inflight_queues, inflight_queue_size;
 	struct log_limit limit;
 };
@@ -129,8 +135,8 @@ void message_to_frontend(struct session *s, uint32_t request);
 /* ---- vhost.c: what each message does ---- */
 
 /*
- * A handler gets a message that its row has checked. 0: done; a reply, if the row has one, is in the
- * message. Else -errno and *why.
+ * A handler gets a message that its row has checked. 0: done; a reply, if the row has one, is in
+ * the message. Else -errno and *why.
  */
 typedef int vhost_fn(struct session *s, struct message *m, const char **why);
 

@@ -22,20 +22,20 @@ struct vring_addr {
  */
 struct vring {
 	struct guest *desc, *avail, *used; /* NULL while it is not mapped */
-	uint16_t size;           /* entries */
-	uint16_t last_avail;     /* the next entry of the avail ring that we take */
-	uint16_t avail_idx;      /* how far the avail ring reached when we last looked */
-	uint16_t used_idx;       /* the next entry of the used ring that we fill */
-	uint16_t used_published; /* what the driver has been told of it */
-	uint16_t used_called;    /* where the last call was decided */
-	bool indirect, event_idx; /* features of this run of the ring */
-	bool called_before;      /* used_called means something */
-	bool kicks_off;          /* NO_NOTIFY is set */
+	uint16_t size;                     /* entries */
+	uint16_t last_avail;               /* the next entry of the avail ring that we take */
+	uint16_t avail_idx;                /* how far the avail ring reached when we last looked */
+	uint16_t used_idx;                 /* the next entry of the used ring that we fill */
+	uint16_t used_published;           /* what the driver has been told of it */
+	uint16_t used_called;              /* where the last call was decided */
+	bool indirect, event_idx;          /* features of this run of the ring */
+	bool called_before;                /* used_called means something */
+	bool kicks_off;                    /* NO_NOTIFY is set */
 };
 
 /* Finds the parts of a ring of `size` entries in mem: 0, or -EFAULT / -EINVAL and *why. */
-int vring_map(struct vring *ring, const struct mem *mem, const struct vring_addr *addr, uint16_t size,
-	const char **why);
+int vring_map(struct vring *ring, const struct mem *mem, const struct vring_addr *addr,
+	uint16_t size, const char **why);
 void vring_unmap(struct vring *ring);
 
 /*
@@ -52,8 +52,8 @@ uint16_t vring_used_in_memory(const struct vring *ring);
  */
 int vring_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why);
 /* Walks the chain of a head again that was taken in an earlier life. Returns as above, never 0. */
-int vring_walk(struct vring *ring, struct mem *mem, struct request *req, uint16_t head,
-	const char **why);
+int vring_walk(
+	struct vring *ring, struct mem *mem, struct request *req, uint16_t head, const char **why);
 
 /* Gives a chain back: `written` bytes were stored into its writable buffers. Not yet visible. */
 void vring_push(struct vring *ring, uint16_t head, uint32_t written);

@@ -43,7 +43,9 @@ static int wait_events(struct epoll_event *events, unsigned max, int64_t timeout
 #ifdef SYS_epoll_pwait2
 	if (timeout_ns > 0 && !state.coarse) {
 		/* The kernel's own layout of a 64-bit timespec, whatever libc's is. */
-		struct { int64_t sec, nsec; } t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
+		struct {
+			int64_t sec, nsec;
+		} t = { timeout_ns / 1000000000, timeout_ns % 1000000000 };
 		long n = syscall(SYS_epoll_pwait2, state.epoll, events, max, &t, NULL, 0);
 
 		if (n >= 0 || errno == EINTR)
@@ -85,7 +87,7 @@ int port_notify_take(struct port_notify *notify, int fd)
 			goto refuse;
 		notify->kind = PORT_NOTIFY_PIPE;
 	} else if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
-			S_ISLNK(st.st_mode) || S_ISCHR(st.st_mode)) {
+		   S_ISLNK(st.st_mode) || S_ISCHR(st.st_mode)) {
 		goto refuse;
 	} else {
 		notify->kind = flags & O_NONBLOCK ? PORT_NOTIFY_EVENT : PORT_NOTIFY_EVENT_BLOCKING;
@@ -111,20 +113,17 @@ void port_notify_send(const struct port_notify *notify)
 	ssize_t ignored = 0;
 
 	switch (notify->kind) {
-	case PORT_NOTIFY_NONE:
-		break;
+	case PORT_NOTIFY_NONE: break;
 	case PORT_NOTIFY_SOCKET:
 		ignored = send(notify->fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
 	case PORT_NOTIFY_EVENT_BLOCKING:
-		/* Its flags are shared with the front-end, which may read it blockingly: ask first. */
+		/* Its flags are shared with the front-end, which may wait on it: ask first. */
 		if (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0)
 			break;
 		/* fall through */
 	case PORT_NOTIFY_EVENT:
-	case PORT_NOTIFY_PIPE:
-		ignored = write(notify->fd, &one, sizeof(one));
-		break;
+	case PORT_NOTIFY_PIPE: ignored = write(notify->fd, &one, sizeof(one)); break;
 	}
 	/* Full or closed: the other side has a signal that it has not taken, or wants none. */
 	(void)ignored;

@@ -12,16 +12,16 @@
 #include "num.h"
 
 /* <linux/fs.h>, <linux/magic.h> and <linux/stat.h>, which musl does not bring. */
-#define FS_BLKSSZGET _IO(0x12, 104)
+#define FS_BLKSSZGET    _IO(0x12, 104)
 #define FS_BLKGETSIZE64 _IOR(0x12, 114, size_t)
-#define FS_BLKIOMIN _IO(0x12, 120)
-#define FS_BLKIOOPT _IO(0x12, 121)
-#define FS_BLKPBSZGET _IO(0x12, 123)
+#define FS_BLKIOMIN     _IO(0x12, 120)
+#define FS_BLKIOOPT     _IO(0x12, 121)
+#define FS_BLKPBSZGET   _IO(0x12, 123)
 enum { MAGIC_TMPFS = 0x01021994 };
-#define MAGIC_RAMFS 0x858458f6u
-#define MAGIC_HUGETLBFS 0x958458f6u
+#define MAGIC_RAMFS         0x858458f6u
+#define MAGIC_HUGETLBFS     0x958458f6u
 #define STATX_DIOALIGN_MASK 0x2000u
-#define STATX_ATTR_DAX_BIT 0x200000ull
+#define STATX_ATTR_DAX_BIT  0x200000ull
 enum { EMPTY_PATH = 0x1000 }; /* AT_EMPTY_PATH */
 
 struct statx_buf {
@@ -73,11 +73,11 @@ static void file_geometry(struct port_file *f)
 	if (!f->block_device)
 		return;
 	if (ioctl(f->fd, FS_BLKSSZGET, &logical) == 0 && logical >= 512 &&
-			num_is_power_of_2((unsigned)logical))
+		num_is_power_of_2((unsigned)logical))
 		f->logical_block = (uint32_t)logical;
 	f->physical_block = f->logical_block;
 	if (ioctl(f->fd, FS_BLKPBSZGET, &physical) == 0 && physical > f->logical_block &&
-			num_is_power_of_2(physical))
+		num_is_power_of_2(physical))
 		f->physical_block = physical;
 	if (ioctl(f->fd, FS_BLKIOMIN, &io_min) == 0)
 		f->io_min = io_min;
@@ -109,8 +109,10 @@ static bool is_memory(int fd, const char **kind)
 	if (fstatfs(fd, &fs) == 0) {
 		uint32_t type = (uint32_t)fs.f_type;
 
-		*kind = type == MAGIC_TMPFS ? "tmpfs" : type == MAGIC_RAMFS ? "ramfs" :
-			type == MAGIC_HUGETLBFS ? "hugetlbfs" : NULL;
+		*kind = type == MAGIC_TMPFS       ? "tmpfs"
+			: type == MAGIC_RAMFS     ? "ramfs"
+			: type == MAGIC_HUGETLBFS ? "hugetlbfs"
+						  : NULL;
 		if (*kind)
 			return true;
 	}
@@ -136,8 +138,9 @@ static int choose_auto(struct port_file *f)
 	}
 	error = uring_open();
 	f->engine = error == 0 ? PORT_ENGINE_URING : PORT_ENGINE_SYNC;
-	f->engine_why = error == 0 ? "a file or block device" : error == -ENOSYS ?
-		"this kernel has no io_uring" : "io_uring is not allowed here";
+	f->engine_why = error == 0         ? "a file or block device"
+			: error == -ENOSYS ? "this kernel has no io_uring"
+					   : "io_uring is not allowed here";
 	return 0;
 }
 
@@ -146,20 +149,16 @@ static int choose_engine(struct port_file *f, enum port_engine wanted)
 	f->engine = wanted;
 	f->engine_why = "as --io says";
 	switch (wanted) {
-	case PORT_ENGINE_URING:
-		return uring_open();
-	case PORT_ENGINE_MMAP:
-		return use_mmap(f);
-	case PORT_ENGINE_AUTO:
-		return choose_auto(f);
-	case PORT_ENGINE_SYNC:
-		break;
+	case PORT_ENGINE_URING: return uring_open();
+	case PORT_ENGINE_MMAP: return use_mmap(f);
+	case PORT_ENGINE_AUTO: return choose_auto(f);
+	case PORT_ENGINE_SYNC: break;
 	}
 	return 0;
 }
 
-static int file_prepare(struct port_file *f, const struct port_file_options *o, int flags,
-	const char **what)
+static int file_prepare(
+	struct port_file *f, const struct port_file_options *o, int flags, const char **what)
 {
 	struct stat st;
 	int error;
@@ -177,7 +176,7 @@ static int file_prepare(struct port_file *f, const struct port_file_options *o, 
 		return -errno;
 	*what = "cannot grow it";
 	if (!f->block_device && o->create_size > (uint64_t)st.st_size &&
-			(o->create_size > INT64_MAX || ftruncate(f->fd, (off_t)o->create_size) < 0))
+		(o->create_size > INT64_MAX || ftruncate(f->fd, (off_t)o->create_size) < 0))
 		return o->create_size > INT64_MAX ? -EFBIG : -errno;
 	*what = "cannot tell its size";
 	error = file_size(f);
@@ -194,13 +193,16 @@ static int file_prepare(struct port_file *f, const struct port_file_options *o, 
 	return choose_engine(f, o->engine);
 }
 
-int port_file_open(struct port_file *file, const struct port_file_options *options, const char **what)
+int port_file_open(
+	struct port_file *file, const struct port_file_options *options, const char **what)
 {
 	int flags = (options->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC;
 	int error;
 
-	*file = (struct port_file){ .fd_direct = -1, .read_only = options->read_only,
-		.can_discard = true, .can_zero = true };
+	*file = (struct port_file){ .fd_direct = -1,
+		.read_only = options->read_only,
+		.can_discard = true,
+		.can_zero = true };
 	*what = "cannot open";
 	file->fd = open(options->path, flags | (options->create_size > 0 ? O_CREAT : 0), 0600);
 	if (file->fd < 0)

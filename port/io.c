@@ -11,8 +11,9 @@
 #include "panic.h"
 
 _Static_assert(sizeof(struct span) == sizeof(struct iovec) &&
-	offsetof(struct span, base) == offsetof(struct iovec, iov_base) &&
-	offsetof(struct span, len) == offsetof(struct iovec, iov_len), "a span is an iovec");
+		       offsetof(struct span, base) == offsetof(struct iovec, iov_base) &&
+		       offsetof(struct span, len) == offsetof(struct iovec, iov_len),
+	"a span is an iovec");
 
 /* <linux/fs.h> and <linux/falloc.h>, which musl does not bring. */
 enum { FS_RWF_DSYNC = 2 };
@@ -21,16 +22,21 @@ enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16 };
 #define FS_BLKZEROOUT _IO(0x12, 127)
 
 static struct {
-	struct port_io *done, **done_tail;
+	struct port_io *done, *done_last;
 	unsigned pending;
-} state = { .done_tail = &state.done };
+	bool no_pwritev2;  /* the kernel or the C library lacks it */
+	char zeroes[4096]; /* never written; not const, which would put it into the binary */
+} state;
 
 void engine_done(struct port_io *io, int result)
 {
 	io->result = result;
 	io->next = NULL;
-	*state.done_tail = io;
-	state.done_tail = &io->next;
+	if (state.done)
+		state.done_last->next = io;
+	else
+		state.done = io;
+	state.done_last = io;
 }
 
 int engine_fd(const struct port_io *io)
@@ -38,7 +44,8 @@ int engine_fd(const struct port_io *io)
 	const struct port_file *f = io->file;
 	uint64_t mask = 0;
 
-	if (f->fd_direct < 0 || io->offset % f->direct_offset != 0 || io->left % f->direct_offset != 0)
+	if (f->fd_direct < 0 || io->offset % f->direct_offset != 0 ||
+		io->left % f->direct_offset != 0)
 		return f->fd;
 	for (uint32_t i = 0; i < io->span_count; i++)
 		mask |= (uintptr_t)io->spans[i].base | io->spans[i].len;
@@ -64,15 +71,14 @@ void engine_advance(struct port_io *io, uint64_t n)
 /* pwritev2, which old kernels and C libraries lack: then a write and an fdatasync do the same. */
 static ssize_t write_sync(int fd, const struct iovec *iov, int count, uint64_t offset)
 {
-	static bool missing;
 	ssize_t n;
 
-	if (!missing) {
+	if (!state.no_pwritev2) {
 		n = syscall(SYS_pwritev2, fd, iov, (long)count, (long)offset,
 			(long)(sizeof(long) == 4 ? offset >> 32 : 0), FS_RWF_DSYNC);
 		if (n >= 0 || (errno != ENOSYS && errno != EOPNOTSUPP))
 			return n;
-		missing = true;
+		state.no_pwritev2 = true;
 	}
 	n = pwritev(fd, iov, count, (off_t)offset);
 	return n >= 0 && fdatasync(fd) < 0 ? -1 : n;
@@ -104,7 +110,6 @@ static int transfer(struct port_io *io)
 /* Zeroes by writing them, where the file system knows no better way. */
 static int write_zeroes(struct port_io *io)
 {
-	static char zeroes[4096]; /* never written; not const: then it would be in the binary */
 	struct iovec iov[256];
 
 	while (io->left > 0) {
@@ -113,9 +118,9 @@ static int write_zeroes(struct port_io *io)
 		ssize_t n;
 
 		while (count < (int)countof(iov) && queued < io->left) {
-			size_t part = (size_t)num_min(io->left - queued, sizeof(zeroes));
+			size_t part = (size_t)num_min(io->left - queued, sizeof(state.zeroes));
 
-			iov[count++] = (struct iovec){ zeroes, part };
+			iov[count++] = (struct iovec){ state.zeroes, part };
 			queued += part;
 		}
 		n = pwritev(io->file->fd, iov, count, (off_t)io->offset);
@@ -165,12 +170,14 @@ static int zero_by_kernel(struct port_io *io)
 	if (f->block_device)
 		return ioctl(f->fd, FS_BLKZEROOUT, range) == 0 ? 0 : -errno;
 	if (!io->keep && fallocate(f->fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, (off_t)io->offset,
-			(off_t)io->left) == 0)
+				 (off_t)io->left) == 0)
 		return 0;
 	if (!f->can_zero)
 		return -EOPNOTSUPP;
 	return fallocate(f->fd, FALLOC_ZERO_RANGE | FALLOC_KEEP_SIZE, (off_t)io->offset,
-		(off_t)io->left) == 0 ? 0 : -errno;
+		       (off_t)io->left) == 0
+		       ? 0
+		       : -errno;
 }
 
 static int zero(struct port_io *io)
@@ -190,11 +197,8 @@ void engine_sync_run(struct port_io *io)
 
 	switch ((enum port_io_op)io->op) {
 	case PORT_IO_READ:
-	case PORT_IO_WRITE:
-		result = transfer(io);
-		break;
-	case PORT_IO_FLUSH:
-		break;
+	case PORT_IO_WRITE: result = transfer(io); break;
+	case PORT_IO_FLUSH: break;
 	case PORT_IO_DISCARD:
 		result = discard(io);
 		flush = io->sync;
@@ -218,29 +222,35 @@ static void start(struct port_io *io)
 		if (uring_start(io))
 			return;
 		break;
-	case PORT_ENGINE_MMAP:
-		engine_mmap_run(io);
-		return;
+	case PORT_ENGINE_MMAP: engine_mmap_run(io); return;
 	case PORT_ENGINE_SYNC:
-	case PORT_ENGINE_AUTO:
-		break;
+	case PORT_ENGINE_AUTO: break;
 	}
 	engine_sync_run(io);
 }
 
-void port_io_read(struct port_io *io, struct port_file *file, struct sink to, uint64_t offset,
-	uint32_t len)
+void port_io_read(
+	struct port_io *io, struct port_file *file, struct sink to, uint64_t offset, uint32_t len)
 {
-	*io = (struct port_io){ .file = file, .op = PORT_IO_READ, .spans = to.spans,
-		.span_count = to.count, .offset = offset, .left = len };
+	*io = (struct port_io){ .file = file,
+		.op = PORT_IO_READ,
+		.spans = to.spans,
+		.span_count = to.count,
+		.offset = offset,
+		.left = len };
 	start(io);
 }
 
 void port_io_write(struct port_io *io, struct port_file *file, struct source from, uint64_t offset,
 	uint32_t len, bool sync)
 {
-	*io = (struct port_io){ .file = file, .op = PORT_IO_WRITE, .spans = from.spans,
-		.span_count = from.count, .offset = offset, .left = len, .sync = sync };
+	*io = (struct port_io){ .file = file,
+		.op = PORT_IO_WRITE,
+		.spans = from.spans,
+		.span_count = from.count,
+		.offset = offset,
+		.left = len,
+		.sync = sync };
 	start(io);
 }
 
@@ -250,19 +260,24 @@ void port_io_flush(struct port_io *io, struct port_file *file)
 	start(io);
 }
 
-void port_io_discard(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
-	bool sync)
+void port_io_discard(
+	struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len, bool sync)
 {
-	*io = (struct port_io){ .file = file, .op = PORT_IO_DISCARD, .offset = offset, .left = len,
-		.sync = sync };
+	*io = (struct port_io){
+		.file = file, .op = PORT_IO_DISCARD, .offset = offset, .left = len, .sync = sync
+	};
 	start(io);
 }
 
 void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
 	bool keep, bool sync)
 {
-	*io = (struct port_io){ .file = file, .op = PORT_IO_ZERO, .offset = offset, .left = len,
-		.keep = keep, .sync = sync };
+	*io = (struct port_io){ .file = file,
+		.op = PORT_IO_ZERO,
+		.offset = offset,
+		.left = len,
+		.keep = keep,
+		.sync = sync };
 	start(io);
 }
 
@@ -286,8 +301,6 @@ struct port_io *port_io_reap(void)
 	if (!io)
 		return NULL;
 	state.done = io->next;
-	if (!state.done)
-		state.done_tail = &state.done;
 	state.pending--;
 	return io;
 }

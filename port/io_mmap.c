@@ -40,7 +40,8 @@ void engine_mmap_run(struct port_io *io)
 	struct port_file *f = io->file;
 	int result = 0;
 
-	if (io->op > PORT_IO_WRITE || !f->map.base || !num_within(io->offset, io->left, 0, f->size)) {
+	if (io->op > PORT_IO_WRITE || !f->map.base ||
+		!num_within(io->offset, io->left, 0, f->size)) {
 		engine_sync_run(io);
 		return;
 	}

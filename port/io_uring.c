@@ -38,21 +38,38 @@ _Static_assert(sizeof(struct cqe) == 16, "io_uring ABI");
 struct params {
 	uint32_t sq_entries, cq_entries, flags, sq_thread_cpu, sq_thread_idle, features, wq_fd;
 	uint32_t reserved[3];
-	struct { uint32_t head, tail, mask, entries, flags, dropped, array, pad; uint64_t pad2; } sq;
-	struct { uint32_t head, tail, mask, entries, overflow, cqes, flags, pad; uint64_t pad2; } cq;
+	struct {
+		uint32_t head, tail, mask, entries, flags, dropped, array, pad;
+		uint64_t pad2;
+	} sq;
+	struct {
+		uint32_t head, tail, mask, entries, overflow, cqes, flags, pad;
+		uint64_t pad2;
+	} cq;
 };
 _Static_assert(sizeof(struct params) == 120, "io_uring ABI");
 
 enum {
-	OP_READV = 1, OP_WRITEV = 2, OP_FSYNC = 3, OP_FALLOCATE = 17,
-	SETUP_CQSIZE = 1 << 3, SETUP_TASKRUN_FLAG = 1 << 9, SETUP_SINGLE_ISSUER = 1 << 12,
+	OP_READV = 1,
+	OP_WRITEV = 2,
+	OP_FSYNC = 3,
+	OP_FALLOCATE = 17,
+	SETUP_CQSIZE = 1 << 3,
+	SETUP_TASKRUN_FLAG = 1 << 9,
+	SETUP_SINGLE_ISSUER = 1 << 12,
 	SETUP_DEFER_TASKRUN = 1 << 13,
-	FEAT_SINGLE_MMAP = 1 << 0, FEAT_NODROP = 1 << 1,
+	FEAT_SINGLE_MMAP = 1 << 0,
+	FEAT_NODROP = 1 << 1,
 	ENTER_GETEVENTS = 1 << 0,
-	REGISTER_EVENTFD = 4, CQ_EVENTFD_DISABLED = 1 << 0,
-	SQ_CQ_OVERFLOW = 1 << 1, SQ_TASKRUN = 1 << 2,
-	FSYNC_DATASYNC = 1, RWF_DSYNC_FLAG = 2,
-	FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16,
+	REGISTER_EVENTFD = 4,
+	CQ_EVENTFD_DISABLED = 1 << 0,
+	SQ_CQ_OVERFLOW = 1 << 1,
+	SQ_TASKRUN = 1 << 2,
+	FSYNC_DATASYNC = 1,
+	RWF_DSYNC_FLAG = 2,
+	FALLOC_KEEP_SIZE = 1,
+	FALLOC_PUNCH_HOLE = 2,
+	FALLOC_ZERO_RANGE = 16,
 };
 #define MMAP_SQES 0x10000000ull
 
@@ -63,7 +80,7 @@ static struct {
 	bool open, dead;
 	int fd, event;
 	uint32_t *sq_head, *sq_tail, *sq_flags, *cq_head, *cq_tail;
-	uint32_t *cq_flags;      /* NULL: the kernel has none (before 5.8) */
+	uint32_t *cq_flags;                /* NULL: the kernel has none (before 5.8) */
 	uint32_t sq_mask, cq_mask, queued; /* queued: entries the kernel has not been told of */
 	struct sqe *sqes;
 	struct cqe *cqes;
@@ -72,8 +89,9 @@ static struct {
 static int setup(struct params *p)
 {
 	static const uint32_t flags[] = {
-		SETUP_CQSIZE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN | SETUP_TASKRUN_FLAG, /* 6.1 */
-		SETUP_CQSIZE, /* 5.5 */
+		SETUP_CQSIZE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN |
+			SETUP_TASKRUN_FLAG, /* 6.1 */
+		SETUP_CQSIZE,               /* 5.5 */
 	};
 	int fd = -1;
 
@@ -100,8 +118,8 @@ static int attach(int fd, const struct params *p)
 	char *ring;
 
 	ring = mmap(NULL, size > sq_size ? size : sq_size, access, MAP_SHARED, fd, 0);
-	state.sqes = mmap(NULL, p->sq_entries * sizeof(struct sqe), access, MAP_SHARED, fd,
-		(off_t)MMAP_SQES);
+	state.sqes = mmap(
+		NULL, p->sq_entries * sizeof(struct sqe), access, MAP_SHARED, fd, (off_t)MMAP_SQES);
 	if (ring == MAP_FAILED || (void *)state.sqes == MAP_FAILED)
 		return -errno;
 	state.sq_head = field(ring, p->sq.head);
@@ -128,11 +146,12 @@ int uring_open(void)
 	fd = setup(&p);
 	if (fd < 0)
 		return fd;
-	error = (p.features & FEAT_SINGLE_MMAP) == 0 || (p.features & FEAT_NODROP) == 0 ? -ENOSYS :
-		attach(fd, &p);
+	error = (p.features & FEAT_SINGLE_MMAP) == 0 || (p.features & FEAT_NODROP) == 0
+			? -ENOSYS
+			: attach(fd, &p);
 	state.event = error < 0 ? -1 : eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (error == 0 && (state.event < 0 ||
-			syscall(SYS_io_uring_register, fd, REGISTER_EVENTFD, &state.event, 1) < 0))
+	if (error == 0 && (state.event < 0 || syscall(SYS_io_uring_register, fd, REGISTER_EVENTFD,
+						      &state.event, 1) < 0))
 		error = -errno;
 	if (error < 0) {
 		(void)close(fd);
@@ -160,8 +179,9 @@ bool uring_may_sleep(void)
 		__atomic_store_n(state.cq_flags, 0, __ATOMIC_RELAXED);
 	/* Whoever completes later signals the event; who completed before is seen now. */
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	return (__atomic_load_n(state.sq_flags, __ATOMIC_RELAXED) & (SQ_TASKRUN | SQ_CQ_OVERFLOW)) == 0 &&
-		!uring_ready();
+	return (__atomic_load_n(state.sq_flags, __ATOMIC_RELAXED) &
+		       (SQ_TASKRUN | SQ_CQ_OVERFLOW)) == 0 &&
+	       !uring_ready();
 }
 
 int uring_event(void)
@@ -198,7 +218,7 @@ static bool by_fallocate(const struct port_io *io)
 	if (io->op != PORT_IO_DISCARD && io->op != PORT_IO_ZERO)
 		return true;
 	return !io->file->block_device && io->left > 0 &&
-		(io->op == PORT_IO_DISCARD ? io->file->can_discard : io->file->can_zero);
+	       (io->op == PORT_IO_DISCARD ? io->file->can_discard : io->file->can_zero);
 }
 
 bool uring_start(struct port_io *io)
@@ -210,7 +230,8 @@ bool uring_start(struct port_io *io)
 	tail = *state.sq_tail;
 	if (tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask) {
 		uring_submit();
-		if (state.dead || tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask)
+		if (state.dead ||
+			tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask)
 			return false;
 	}
 	fill(&state.sqes[tail & state.sq_mask], io);
@@ -219,14 +240,15 @@ bool uring_start(struct port_io *io)
 	return true;
 }
 
-/* The kernel refuses the ring for good: what it has not seen is done by plain calls, now and ever. */
+/* The kernel refuses the ring for good: what it has not seen is done by plain calls, for ever. */
 static void bury(void)
 {
 	uint32_t tail = *state.sq_tail;
 
 	state.dead = true;
 	for (uint32_t i = tail - state.queued; i != tail; i++)
-		engine_sync_run((struct port_io *)(uintptr_t)state.sqes[i & state.sq_mask].user_data);
+		engine_sync_run(
+			(struct port_io *)(uintptr_t)state.sqes[i & state.sq_mask].user_data);
 	state.queued = 0;
 }
 
@@ -241,7 +263,8 @@ void uring_submit(void)
 	if (state.queued == 0 && work == 0)
 		return;
 	do
-		n = syscall(SYS_io_uring_enter, state.fd, state.queued, 0, ENTER_GETEVENTS, NULL, 0);
+		n = syscall(
+			SYS_io_uring_enter, state.fd, state.queued, 0, ENTER_GETEVENTS, NULL, 0);
 	while (n < 0 && errno == EINTR);
 	if (n >= 0)
 		state.queued -= (uint32_t)n;
@@ -251,8 +274,8 @@ void uring_submit(void)
 
 bool uring_ready(void)
 {
-	return state.open && (state.queued > 0 ||
-		*state.cq_head != __atomic_load_n(state.cq_tail, __ATOMIC_ACQUIRE));
+	return state.open && (state.queued > 0 || *state.cq_head != __atomic_load_n(state.cq_tail,
+									    __ATOMIC_ACQUIRE));
 }
 
 static void finish(struct port_io *io, int res)

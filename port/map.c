@@ -39,7 +39,7 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		if (at < start || at - start >= m->len)
 			continue;
 		if (mmap((void *)page, m->page, PROT_READ | PROT_WRITE,
-				MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 			break;
 		m->hit = 1;
 		state.hits = 1;
@@ -102,8 +102,11 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 		return -errno;
 	/* Another's memory has no place in our core dump. */
 	(void)madvise(base, (size_t)size, MADV_DONTDUMP);
-	*map = (struct port_map){ .base = base, .len = (size_t)size, .page = (size_t)page,
-		.next = state.first, .link = &state.first };
+	*map = (struct port_map){ .base = base,
+		.len = (size_t)size,
+		.page = (size_t)page,
+		.next = state.first,
+		.link = &state.first };
 	if (map->next)
 		map->next->link = &map->next;
 	state.first = map;

@@ -22,7 +22,7 @@ uint64_t out_now_ns(void)
 
 void out_error_text(const char *text, size_t len)
 {
-	/* stderr's flags are not ours to change: ask first, so that a full pipe costs a line, not us. */
+	/* stderr's flags are not ours: ask first, so that a full pipe costs a line, not us. */
 	struct pollfd ready = { .fd = STDERR_FILENO, .events = POLLOUT };
 
 	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {

@@ -73,8 +73,8 @@ static int bind_by_rename(int fd, const char *path)
 	struct sockaddr_un address;
 	const char *slash = strrchr(path, '/');
 	int dir_len = slash ? (int)(slash - path) + 1 : 0;
-	size_t n = text_format(address.sun_path, sizeof(address.sun_path), "%.*s.vubox-%x", dir_len, path,
-		(unsigned)getpid());
+	size_t n = text_format(address.sun_path, sizeof(address.sun_path), "%.*s.vubox-%x", dir_len,
+		path, (unsigned)getpid());
 
 	if (n == sizeof(address.sun_path) - 1) /* it was cut, or nearly */
 		return -ENAMETOOLONG;
@@ -135,7 +135,8 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 {
 	struct stat st;
 
-	if (lstat(path, &st) == 0 && (uint64_t)st.st_dev == id->device && (uint64_t)st.st_ino == id->inode)
+	if (lstat(path, &st) == 0 && (uint64_t)st.st_dev == id->device &&
+		(uint64_t)st.st_ino == id->inode)
 		(void)unlink(path);
 }
 
@@ -159,7 +160,7 @@ int port_socket_kind(int fd)
 	if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len) < 0)
 		return -errno;
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
-	/* An inherited listener may be blocking, and another process may take what we were told of. */
+	/* An inherited listener may block, and another process may take what we were told of. */
 	if (listening)
 		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	return listening != 0;
@@ -208,8 +209,10 @@ int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
 	} control;
 	struct iovec iov = { buf, len };
 	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1,
-		.msg_control = &control, .msg_controllen = sizeof(control),
+		.msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
+		.msg_controllen = sizeof(control),
 	};
 	unsigned max = *fd_count;
 	ssize_t n;

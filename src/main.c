@@ -6,10 +6,6 @@
 #include "opts.h"
 #include "text.h"
 
-#ifndef VUBOX_VERSION
-#define VUBOX_VERSION "unknown"
-#endif
-
 static struct {
 	struct device devices[CONFIG_DEVICES_MAX];
 	char names[CONFIG_DEVICES_MAX][16];
@@ -25,8 +21,9 @@ static struct {
 static void print_capabilities(const struct device_class *class)
 {
 	char line[256];
-	size_t n = text_format(line, sizeof(line), "{\n  \"type\": \"%s\",\n  \"features\": %s\n}\n",
-		class->json_type, class->json_features);
+	size_t n =
+		text_format(line, sizeof(line), "{\n  \"type\": \"%s\",\n  \"features\": %s\n}\n",
+			class->json_type, class->json_features);
 
 	port_write_out(line, n);
 }
@@ -209,7 +206,7 @@ static int make_from_command_line(int argc, char **argv)
 		port_exit(EXIT_OK);
 	}
 	if (strcmp(word, "--version") == 0) {
-		port_write_out("vubox " VUBOX_VERSION "\n", strlen("vubox " VUBOX_VERSION "\n"));
+		port_write_out("vubox " CONFIG_VERSION "\n", strlen("vubox " CONFIG_VERSION "\n"));
 		port_exit(EXIT_OK);
 	}
 	if (strncmp(word, "--config=", sizeof(config)) == 0 && argc == 2)
@@ -235,7 +232,8 @@ static void end(void)
 	state.ending = true;
 	for (uint32_t i = 0; i < state.count; i++)
 		session_end(&state.devices[i].session);
-	loop_timer_set(&state.patience, out_now_ns() + CONFIG_DRAIN_MS * 1000000ull, patience_ends, NULL);
+	loop_timer_set(
+		&state.patience, out_now_ns() + CONFIG_DRAIN_MS * 1000000ull, patience_ends, NULL);
 }
 
 static void signalled(void *owner)
@@ -255,7 +253,7 @@ static void signalled(void *owner)
 static bool device_finished(const struct device *dev)
 {
 	return dev->session.endpoint.kind == ENDPOINT_CONNECTED_FD &&
-		dev->session.state == SESSION_CLOSED;
+	       dev->session.state == SESSION_CLOSED;
 }
 
 static void look_again(struct device *dev)
@@ -318,8 +316,9 @@ static int serve(void)
 
 		error = session_serve(&dev->session);
 		if (error < 0) {
-			log_error(dev->name, "%s: cannot serve: %s", dev->session.endpoint.path ?
-				dev->session.endpoint.path : "--fd", log_errno(error));
+			log_error(dev->name, "%s: cannot serve: %s",
+				dev->session.endpoint.path ? dev->session.endpoint.path : "--fd",
+				log_errno(error));
 			for (uint32_t k = 0; k < i; k++)
 				session_unlink(&state.devices[k].session);
 			return EXIT_FAILED;

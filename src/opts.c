@@ -64,8 +64,7 @@ static bool parse_number(const char *text, bool size, uint64_t *number)
 	if (*text < '0' || *text > '9')
 		return false;
 	for (; *text >= '0' && *text <= '9'; text++)
-		if (__builtin_mul_overflow(n, 10u, &n) ||
-				!num_add(n, (uint64_t)(*text - '0'), &n))
+		if (__builtin_mul_overflow(n, 10u, &n) || !num_add(n, (uint64_t)(*text - '0'), &n))
 			return false;
 	if (size && *text) {
 		static const char units[] = "KMGT";
@@ -87,7 +86,7 @@ static int parse_choice(const char *text, const char *choices)
 {
 	size_t len = strlen(text);
 
-	for (int place = 0; ; place++) {
+	for (int place = 0;; place++) {
 		size_t n = strcspn(choices, "|");
 
 		if (n == len && strncmp(choices, text, n) == 0)
@@ -99,8 +98,8 @@ static int parse_choice(const char *text, const char *choices)
 }
 
 /* Sets a value from its text; false after one line. */
-static bool option_set(const char *name, const struct option *o, const char *text,
-	struct option_value *value)
+static bool option_set(
+	const char *name, const struct option *o, const char *text, struct option_value *value)
 {
 	uint64_t n = 0;
 
@@ -172,14 +171,17 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 		const struct option *o = place < 0 ? NULL : option_at(class, place);
 
 		if (!o) {
-			log_error(name, "%s: no such option (see vubox %s --help)", words[i], class->name);
+			log_error(name, "%s: no such option (see vubox %s --help)", words[i],
+				class->name);
 			return EXIT_USAGE;
 		}
 		if (o->kind == OPTION_FLAG ? text != NULL : !text && ++i == count) {
-			log_error(name, "--%s %s", o->name, text ? "takes no value" : "needs a value");
+			log_error(name, "--%s %s", o->name,
+				text ? "takes no value" : "needs a value");
 			return EXIT_USAGE;
 		}
-		if (o->kind != OPTION_FLAG && !option_set(name, o, text ? text : words[i], &values[place]))
+		if (o->kind != OPTION_FLAG &&
+			!option_set(name, o, text ? text : words[i], &values[place]))
 			return EXIT_USAGE;
 		values[place].given = true;
 	}
@@ -199,8 +201,8 @@ enum { HELP_COLUMN = 34 };
 static void print_option(const struct option *o)
 {
 	char line[400];
-	size_t n = o->letter ? text_format(line, sizeof(line), "  -%c,", o->letter) :
-		text_format(line, sizeof(line), "     ");
+	size_t n = o->letter ? text_format(line, sizeof(line), "  -%c,", o->letter)
+			     : text_format(line, sizeof(line), "     ");
 
 	n += text_format(line + n, sizeof(line) - n, " --%s%s%s", o->name, o->value_name ? "=" : "",
 		o->value_name);
@@ -219,9 +221,9 @@ void opts_help(const struct device_class *class)
 {
 	if (!class) {
 		print("usage: vubox DEVICE --socket-path=PATH [options] [-- DEVICE ...]\n"
-			"       vubox --config=FILE | --list | --version | --help\n"
-			"       vubox DEVICE --help\n"
-			"Serves VirtIO devices to a virtual machine over vhost-user.\n");
+		      "       vubox --config=FILE | --list | --version | --help\n"
+		      "       vubox DEVICE --help\n"
+		      "Serves VirtIO devices to a virtual machine over vhost-user.\n");
 		return;
 	}
 	print("usage: vubox ");
@@ -244,7 +246,8 @@ static char *next_word(char **text, bool *unclosed)
 		from++;
 	if (*from == 0 || *from == '#')
 		return NULL;
-	for (word = to = from; *from && (quote || (*from != ' ' && *from != '\t' && *from != '\r')); from++) {
+	for (word = to = from; *from && (quote || (*from != ' ' && *from != '\t' && *from != '\r'));
+		from++) {
 		if (*from == '\\' && quote != '\'' && from[1])
 			*to++ = *++from;
 		else if (*from == quote)
@@ -260,8 +263,8 @@ static char *next_word(char **text, bool *unclosed)
 	return word;
 }
 
-static int config_line(const char *where, char *line,
-	int (*fn)(const char *where, int count, char **words))
+static int config_line(
+	const char *where, char *line, int (*fn)(const char *where, int count, char **words))
 {
 	static char *words[CONFIG_WORDS_MAX];
 	bool unclosed = false;
@@ -282,8 +285,7 @@ static int config_line(const char *where, char *line,
 	return count > 0 ? fn(where, count, words) : EXIT_OK;
 }
 
-int opts_config(const char *path, char *text,
-	int (*fn)(const char *where, int count, char **words))
+int opts_config(const char *path, char *text, int (*fn)(const char *where, int count, char **words))
 {
 	int result = EXIT_OK;
 

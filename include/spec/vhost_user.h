@@ -137,7 +137,7 @@ _Static_assert(sizeof(struct vhost_user_mem_reg) == 40, "Single memory region de
 
 /* Kick, call and err: the queue's index in bits 0-7, bit 8 says that there is no descriptor. */
 #define VHOST_USER_VRING_INDEX_MASK 0xffull
-#define VHOST_USER_VRING_NO_FD 0x100ull
+#define VHOST_USER_VRING_NO_FD      0x100ull
 
 /* "Virtio device config space": the header; `size` bytes follow. */
 enum { VHOST_USER_CONFIG_MAX = 256, VHOST_USER_CONFIG_WRITABLE = 0, VHOST_USER_CONFIG_MIGRATE = 1 };

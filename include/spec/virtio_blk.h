@@ -7,14 +7,14 @@
 #include "le.h"
 
 /* 5.2.3: Feature bits */
-#define VIRTIO_BLK_F_SEG_MAX (1ull << 2)
-#define VIRTIO_BLK_F_RO (1ull << 5)
-#define VIRTIO_BLK_F_BLK_SIZE (1ull << 6)
-#define VIRTIO_BLK_F_FLUSH (1ull << 9)
-#define VIRTIO_BLK_F_TOPOLOGY (1ull << 10)
-#define VIRTIO_BLK_F_CONFIG_WCE (1ull << 11)
-#define VIRTIO_BLK_F_MQ (1ull << 12)
-#define VIRTIO_BLK_F_DISCARD (1ull << 13)
+#define VIRTIO_BLK_F_SEG_MAX      (1ull << 2)
+#define VIRTIO_BLK_F_RO           (1ull << 5)
+#define VIRTIO_BLK_F_BLK_SIZE     (1ull << 6)
+#define VIRTIO_BLK_F_FLUSH        (1ull << 9)
+#define VIRTIO_BLK_F_TOPOLOGY     (1ull << 10)
+#define VIRTIO_BLK_F_CONFIG_WCE   (1ull << 11)
+#define VIRTIO_BLK_F_MQ           (1ull << 12)
+#define VIRTIO_BLK_F_DISCARD      (1ull << 13)
 #define VIRTIO_BLK_F_WRITE_ZEROES (1ull << 14)
 
 /* 5.2.4: Device configuration layout */

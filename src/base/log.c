@@ -23,8 +23,8 @@ void log_verbose(bool on)
 static void log_line(const char *name, const char *format, va_list args)
 {
 	char line[LINE_BYTES];
-	size_t len = text_format(line, sizeof(line), "vubox: %.*s%s", NAME_MAX_BYTES, name,
-		name ? ": " : "");
+	size_t len = text_format(
+		line, sizeof(line), "vubox: %.*s%s", NAME_MAX_BYTES, name, name ? ": " : "");
 
 	len += text_format_args(line + len, sizeof(line) - len, format, args);
 	/* Names and paths come from outside; a terminal must not obey them. */

@@ -9,13 +9,15 @@
 uint16_t guest_load16(const struct guest *p)
 {
 	CONFIG_GUEST_HOOK("load", p, 2);
-	return le16_get((le16){ __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED) });
+	return le16_get(
+		(le16){ __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_RELAXED) });
 }
 
 uint16_t guest_load16_acquire(const struct guest *p)
 {
 	CONFIG_GUEST_HOOK("load", p, 2);
-	return le16_get((le16){ __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE) });
+	return le16_get(
+		(le16){ __atomic_load_n((const uint16_t *)(const void *)p, __ATOMIC_ACQUIRE) });
 }
 
 void guest_store16(struct guest *p, uint16_t value)

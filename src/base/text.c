@@ -4,7 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "panic.h"
+#include "out.h"
 
 struct out {
 	char *at, *end; /* end: where the NUL goes at the latest */
@@ -59,25 +59,16 @@ static const char *put_conversion(struct out *o, const char *f, va_list *args)
 		f += 2;
 	}
 	switch (*f) {
-	case 's':
-		put_string(o, va_arg(*args, const char *), max);
-		break;
+	case 's': put_string(o, va_arg(*args, const char *), max); break;
 	case 'c':
 		c = (char)va_arg(*args, int);
 		put(o, &c, 1);
 		break;
-	case 'd':
-		put_int(o, va_arg(*args, int));
-		break;
+	case 'd': put_int(o, va_arg(*args, int)); break;
 	case 'u':
-	case 'x':
-		put_number(o, va_arg(*args, unsigned), *f == 'u' ? 10 : 16);
-		break;
-	case '%':
-		put(o, f, 1);
-		break;
-	default:
-		panic(__FILE__, __LINE__, "a format that text_format knows");
+	case 'x': put_number(o, va_arg(*args, unsigned), *f == 'u' ? 10 : 16); break;
+	case '%': put(o, f, 1); break;
+	default: out_abort(); /* no format of ours; panic would come here again */
 	}
 	return f + 1;
 }

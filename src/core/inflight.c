@@ -25,13 +25,14 @@
 enum { VERSION = 1, REGION_ALIGN = 64 };
 
 #define REGION(field) offsetof(struct vhost_user_queue_region_split, field)
-#define DESC(field) offsetof(struct vhost_user_desc_state_split, field)
+#define DESC(field)   offsetof(struct vhost_user_desc_state_split, field)
 
 static struct guest *desc_at(const struct inflight *in, uint16_t head, size_t field)
 {
 	ASSERT(head < in->desc_num);
-	return guest_at(in->region, sizeof(struct vhost_user_queue_region_split) +
-		sizeof(struct vhost_user_desc_state_split) * (size_t)head + field);
+	return guest_at(in->region,
+		sizeof(struct vhost_user_queue_region_split) +
+			sizeof(struct vhost_user_desc_state_split) * (size_t)head + field);
 }
 
 static bool flag_get(const struct inflight *in, uint16_t head)
@@ -58,7 +59,7 @@ static uint64_t counter_get(const struct inflight *in, uint16_t head)
 uint64_t inflight_region_bytes(uint16_t size)
 {
 	uint64_t bytes = sizeof(struct vhost_user_queue_region_split) +
-		sizeof(struct vhost_user_desc_state_split) * (uint64_t)size;
+			 sizeof(struct vhost_user_desc_state_split) * (uint64_t)size;
 
 	return (bytes + REGION_ALIGN - 1) / REGION_ALIGN * REGION_ALIGN;
 }
@@ -73,7 +74,8 @@ void inflight_format(struct guest *region, uint16_t size)
 static void repair(struct inflight *in, uint16_t used_idx)
 {
 	uint16_t head = guest_load16(guest_at(in->region, REGION(last_batch_head)));
-	uint16_t batch = (uint16_t)(used_idx - guest_load16(guest_at(in->region, REGION(used_idx))));
+	uint16_t batch =
+		(uint16_t)(used_idx - guest_load16(guest_at(in->region, REGION(used_idx))));
 
 	in->batch_head = head < in->desc_num ? head : 0;
 	if (batch > in->desc_num) /* no crash does that: the ring was set up anew since */
@@ -85,8 +87,8 @@ static void repair(struct inflight *in, uint16_t used_idx)
 	guest_store16_release(guest_at(in->region, REGION(used_idx)), used_idx);
 }
 
-int inflight_attach(struct inflight *in, struct guest *region, uint16_t desc_num, uint16_t ring_size,
-	uint16_t used_idx)
+int inflight_attach(struct inflight *in, struct guest *region, uint16_t desc_num,
+	uint16_t ring_size, uint16_t used_idx)
 {
 	uint16_t version = guest_load16(guest_at(region, REGION(version)));
 
@@ -117,14 +119,15 @@ bool inflight_resubmit(struct inflight *in, uint16_t *head)
 	bool found = false;
 
 	ASSERT(in->resubmit_left > 0);
-	/* The smallest counter after the last one; equal ones (nobody makes them) in order of heads. */
+	/* The smallest counter after the last one; equal ones (a lie) in order of heads. */
 	for (uint16_t i = 0; i < in->desc_num; i++) {
 		uint64_t counter;
 
 		if (!flag_get(in, i))
 			continue;
 		counter = counter_get(in, i);
-		if (in->resubmitted_any && (counter < in->last_counter ||
+		if (in->resubmitted_any &&
+			(counter < in->last_counter ||
 				(counter == in->last_counter && i <= in->last_head)))
 			continue;
 		if (found && counter >= best)

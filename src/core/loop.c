@@ -18,7 +18,7 @@
 enum { EVENTS_MAX = 64, POLLED_NS = 200000, SPIN_NS = 50000, LOOKS_PER_WAIT = 32 };
 
 struct watch {
-	loop_fn *fn;             /* NULL: free */
+	loop_fn *fn; /* NULL: free */
 	void *owner;
 	int fd;
 	uint32_t generation;
@@ -80,7 +80,9 @@ void loop_timer_set(struct loop_timer *timer, uint64_t at_ns, loop_fn *fn, void 
 	loop_timer_clear(timer);
 	while (*at && (*at)->at_ns <= at_ns)
 		at = &(*at)->next;
-	*timer = (struct loop_timer){ .next = *at, .at_ns = at_ns, .fn = fn, .owner = owner, .set = true };
+	*timer = (struct loop_timer){
+		.next = *at, .at_ns = at_ns, .fn = fn, .owner = owner, .set = true
+	};
 	*at = timer;
 }
 
@@ -161,7 +163,8 @@ static void loop_reap(void)
 	struct port_io *io;
 
 	while ((io = port_io_reap())) {
-		struct request *req = (struct request *)(void *)((char *)io - offsetof(struct request, io));
+		struct request *req =
+			(struct request *)(void *)((char *)io - offsetof(struct request, io));
 
 		req->queue->device->class->io_done(req->queue->device, req);
 	}

@@ -33,13 +33,15 @@ static int check_region(const struct mem *mem, const struct mem_region *r)
 	uint64_t end;
 
 	if (r->size == 0 || !num_add(r->guest_addr, r->size - 1, &end) ||
-			!num_add(r->user_addr, r->size - 1, &end))
+		!num_add(r->user_addr, r->size - 1, &end))
 		return -EINVAL;
 	if (mem->count == CONFIG_REGIONS_MAX)
 		return -ENOSPC;
 	for (uint32_t i = 0; i < mem->count; i++)
-		if (overlaps(r->guest_addr, r->size, mem->regions[i].guest_addr, mem->regions[i].size) ||
-				overlaps(r->user_addr, r->size, mem->regions[i].user_addr, mem->regions[i].size))
+		if (overlaps(r->guest_addr, r->size, mem->regions[i].guest_addr,
+			    mem->regions[i].size) ||
+			overlaps(r->user_addr, r->size, mem->regions[i].user_addr,
+				mem->regions[i].size))
 			return -EINVAL;
 	return 0;
 }
@@ -75,8 +77,8 @@ int mem_remove(struct mem *mem, const struct mem_region *region)
 {
 	for (uint32_t i = 0; i < mem->count; i++) {
 		if (mem->regions[i].guest_addr != region->guest_addr ||
-				mem->regions[i].user_addr != region->user_addr ||
-				mem->regions[i].size != region->size)
+			mem->regions[i].user_addr != region->user_addr ||
+			mem->regions[i].size != region->size)
 			continue;
 		port_unmap(&mem->maps[mem->regions[i].map]);
 		mem->count--;
@@ -119,8 +121,8 @@ struct span mem_at(struct mem *mem, uint64_t guest_addr, uint64_t len)
 	if (i >= mem->count || guest_addr - mem->regions[i].guest_addr >= mem->regions[i].size) {
 		uint32_t next = find_place(mem, guest_addr);
 
-		if (next == 0 ||
-				guest_addr - mem->regions[next - 1].guest_addr >= mem->regions[next - 1].size)
+		if (next == 0 || guest_addr - mem->regions[next - 1].guest_addr >=
+					 mem->regions[next - 1].size)
 			return (struct span){ NULL, (size_t)hole_len(mem, next, guest_addr, len) };
 		i = next - 1;
 		mem->last = i;

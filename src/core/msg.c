@@ -18,7 +18,7 @@ enum message_flags {
 	REPLY_SAME = 2,  /* … the payload of the request, changed by the handler */
 	REPLY_EMPTY = 4, /* … which cannot be made without the feature: an empty one then */
 	REPLY_MASK = REPLY_U64 | REPLY_SAME | REPLY_EMPTY,
-	DRAIN = 8,       /* waits until no I/O is in flight */
+	DRAIN = 8, /* waits until no I/O is in flight */
 };
 
 enum { ANY = 0xff }; /* feature: needs none; NEVER: we offer none of it */
@@ -28,75 +28,76 @@ struct row {
 	const char *name;
 	uint16_t size_min, size_max;
 	uint8_t fds_max;
-	uint8_t feature;         /* protocol feature that it needs, or ANY, or NEVER */
+	uint8_t feature; /* protocol feature that it needs, or ANY, or NEVER */
 	uint8_t flags;
 	vhost_fn *handler;
 };
 
 #define PAYLOAD(type) sizeof(struct vhost_user_##type), sizeof(struct vhost_user_##type)
-#define U64 sizeof(uint64_t), sizeof(uint64_t)
-#define NOTHING 0, 0
-#define ANYTHING 0, CONFIG_PAYLOAD_MAX
+#define U64           sizeof(uint64_t), sizeof(uint64_t)
+#define NOTHING       0, 0
+#define ANYTHING      0, CONFIG_PAYLOAD_MAX
 
-/* By id. What is not offered is refused by its row, with the reply that its sender waits for. */
+#define ROW(name, ...) [VHOST_USER_##name] = { #name, __VA_ARGS__ }
+
+/* What is not offered is refused by its row, with the reply that its sender waits for. */
 static const struct row rows[VHOST_USER_MESSAGE_COUNT] = {
-	[1] = { "GET_FEATURES", NOTHING, 0, ANY, REPLY_U64, vhost_get_features },
-	[2] = { "SET_FEATURES", U64, 0, ANY, DRAIN, vhost_set_features },
-	[3] = { "SET_OWNER", NOTHING, 0, ANY, 0, vhost_set_owner },
-	[4] = { "RESET_OWNER", NOTHING, 0, ANY, 0, vhost_reset_owner },
-	[5] = { "SET_MEM_TABLE", 8, sizeof(struct vhost_user_mem_table), 8, ANY, DRAIN,
-		vhost_set_mem_table },
-	[6] = { "SET_LOG_BASE", ANYTHING, 1, NEVER, 0, NULL },
-	[7] = { "SET_LOG_FD", ANYTHING, 1, NEVER, 0, NULL },
-	[8] = { "SET_VRING_NUM", PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_num },
-	[9] = { "SET_VRING_ADDR", PAYLOAD(vring_addr), 0, ANY, DRAIN, vhost_set_vring_addr },
-	[10] = { "SET_VRING_BASE", PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_base },
-	[11] = { "GET_VRING_BASE", PAYLOAD(vring_state), 0, ANY, DRAIN | REPLY_SAME,
-		vhost_get_vring_base },
-	[12] = { "SET_VRING_KICK", U64, 1, ANY, DRAIN, vhost_set_vring_kick },
-	[13] = { "SET_VRING_CALL", U64, 1, ANY, 0, vhost_set_vring_call },
-	[14] = { "SET_VRING_ERR", U64, 1, ANY, 0, vhost_set_vring_err },
-	[15] = { "GET_PROTOCOL_FEATURES", NOTHING, 0, ANY, REPLY_U64, vhost_get_protocol_features },
-	[16] = { "SET_PROTOCOL_FEATURES", U64, 0, ANY, 0, vhost_set_protocol_features },
-	[17] = { "GET_QUEUE_NUM", NOTHING, 0, ANY, REPLY_U64, vhost_get_queue_num },
-	[18] = { "SET_VRING_ENABLE", PAYLOAD(vring_state), 0, ANY, 0, vhost_set_vring_enable },
-	[19] = { "SEND_RARP", ANYTHING, 0, NEVER, 0, NULL },
-	[20] = { "NET_SET_MTU", ANYTHING, 0, NEVER, 0, NULL },
-	[21] = { "SET_BACKEND_REQ_FD", NOTHING, 1, VHOST_USER_PROTOCOL_F_BACKEND_REQ, 0,
-		vhost_set_backend_req_fd },
-	[22] = { "IOTLB_MSG", ANYTHING, 0, NEVER, REPLY_U64, NULL },
-	[23] = { "SET_VRING_ENDIAN", ANYTHING, 0, NEVER, 0, NULL },
-	[24] = { "GET_CONFIG", 12, sizeof(struct vhost_user_config), 0, VHOST_USER_PROTOCOL_F_CONFIG,
-		REPLY_SAME | REPLY_EMPTY, vhost_get_config },
-	[25] = { "SET_CONFIG", 12, sizeof(struct vhost_user_config), 0, VHOST_USER_PROTOCOL_F_CONFIG, 0,
-		vhost_set_config },
-	[26] = { "CREATE_CRYPTO_SESSION", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
-	[27] = { "CLOSE_CRYPTO_SESSION", ANYTHING, 0, NEVER, 0, NULL },
-	[28] = { "POSTCOPY_ADVISE", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
-	[29] = { "POSTCOPY_LISTEN", ANYTHING, 0, NEVER, 0, NULL },
-	[30] = { "POSTCOPY_END", ANYTHING, 0, NEVER, REPLY_U64, NULL },
-	[31] = { "GET_INFLIGHT_FD", 20, sizeof(struct vhost_user_inflight), 0,
+	ROW(GET_FEATURES, NOTHING, 0, ANY, REPLY_U64, vhost_get_features),
+	ROW(SET_FEATURES, U64, 0, ANY, DRAIN, vhost_set_features),
+	ROW(SET_OWNER, NOTHING, 0, ANY, 0, vhost_set_owner),
+	ROW(RESET_OWNER, NOTHING, 0, ANY, 0, vhost_reset_owner),
+	ROW(SET_MEM_TABLE, 8, sizeof(struct vhost_user_mem_table), 8, ANY, DRAIN,
+		vhost_set_mem_table),
+	ROW(SET_LOG_BASE, ANYTHING, 1, NEVER, 0, NULL),
+	ROW(SET_LOG_FD, ANYTHING, 1, NEVER, 0, NULL),
+	ROW(SET_VRING_NUM, PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_num),
+	ROW(SET_VRING_ADDR, PAYLOAD(vring_addr), 0, ANY, DRAIN, vhost_set_vring_addr),
+	ROW(SET_VRING_BASE, PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_base),
+	ROW(GET_VRING_BASE, PAYLOAD(vring_state), 0, ANY, DRAIN | REPLY_SAME, vhost_get_vring_base),
+	ROW(SET_VRING_KICK, U64, 1, ANY, DRAIN, vhost_set_vring_kick),
+	ROW(SET_VRING_CALL, U64, 1, ANY, 0, vhost_set_vring_call),
+	ROW(SET_VRING_ERR, U64, 1, ANY, 0, vhost_set_vring_err),
+	ROW(GET_PROTOCOL_FEATURES, NOTHING, 0, ANY, REPLY_U64, vhost_get_protocol_features),
+	ROW(SET_PROTOCOL_FEATURES, U64, 0, ANY, 0, vhost_set_protocol_features),
+	ROW(GET_QUEUE_NUM, NOTHING, 0, ANY, REPLY_U64, vhost_get_queue_num),
+	ROW(SET_VRING_ENABLE, PAYLOAD(vring_state), 0, ANY, 0, vhost_set_vring_enable),
+	ROW(SEND_RARP, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(NET_SET_MTU, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(SET_BACKEND_REQ_FD, NOTHING, 1, VHOST_USER_PROTOCOL_F_BACKEND_REQ, 0,
+		vhost_set_backend_req_fd),
+	ROW(IOTLB_MSG, ANYTHING, 0, NEVER, REPLY_U64, NULL),
+	ROW(SET_VRING_ENDIAN, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(GET_CONFIG, 12, sizeof(struct vhost_user_config), 0, VHOST_USER_PROTOCOL_F_CONFIG,
+		REPLY_SAME | REPLY_EMPTY, vhost_get_config),
+	ROW(SET_CONFIG, 12, sizeof(struct vhost_user_config), 0, VHOST_USER_PROTOCOL_F_CONFIG, 0,
+		vhost_set_config),
+	ROW(CREATE_CRYPTO_SESSION, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
+	ROW(CLOSE_CRYPTO_SESSION, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(POSTCOPY_ADVISE, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
+	ROW(POSTCOPY_LISTEN, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(POSTCOPY_END, ANYTHING, 0, NEVER, REPLY_U64, NULL),
+	ROW(GET_INFLIGHT_FD, 20, sizeof(struct vhost_user_inflight), 0,
 		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, DRAIN | REPLY_SAME | REPLY_EMPTY,
-		vhost_get_inflight_fd },
-	[32] = { "SET_INFLIGHT_FD", 20, sizeof(struct vhost_user_inflight), 1,
-		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, DRAIN, vhost_set_inflight_fd },
-	[33] = { "GPU_SET_SOCKET", ANYTHING, 1, NEVER, 0, NULL },
-	[34] = { "RESET_DEVICE", NOTHING, 0, VHOST_USER_PROTOCOL_F_RESET_DEVICE, DRAIN,
-		vhost_reset_device },
-	[35] = { "VRING_KICK", ANYTHING, 0, NEVER, 0, NULL },
-	[36] = { "GET_MAX_MEM_SLOTS", NOTHING, 0, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, REPLY_U64,
-		vhost_get_max_mem_slots },
-	[37] = { "ADD_MEM_REG", PAYLOAD(mem_reg), 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, 0,
-		vhost_add_mem_reg },
-	[38] = { "REM_MEM_REG", PAYLOAD(mem_reg), 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, DRAIN,
-		vhost_rem_mem_reg },
-	[39] = { "SET_STATUS", U64, 0, VHOST_USER_PROTOCOL_F_STATUS, DRAIN, vhost_set_status },
-	[40] = { "GET_STATUS", NOTHING, 0, VHOST_USER_PROTOCOL_F_STATUS, REPLY_U64, vhost_get_status },
-	[41] = { "GET_SHARED_OBJECT", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
-	[42] = { "SET_DEVICE_STATE_FD", ANYTHING, 1, NEVER, REPLY_U64, NULL },
-	[43] = { "CHECK_DEVICE_STATE", ANYTHING, 0, NEVER, REPLY_U64, NULL },
-	[44] = { "GET_SHMEM_CONFIG", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
-	[45] = { "GET_VRING_BASE_SKIP_DRAIN", ANYTHING, 0, NEVER, REPLY_EMPTY, NULL },
+		vhost_get_inflight_fd),
+	ROW(SET_INFLIGHT_FD, 20, sizeof(struct vhost_user_inflight), 1,
+		VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD, DRAIN, vhost_set_inflight_fd),
+	ROW(GPU_SET_SOCKET, ANYTHING, 1, NEVER, 0, NULL),
+	ROW(RESET_DEVICE, NOTHING, 0, VHOST_USER_PROTOCOL_F_RESET_DEVICE, DRAIN,
+		vhost_reset_device),
+	ROW(VRING_KICK, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(GET_MAX_MEM_SLOTS, NOTHING, 0, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, REPLY_U64,
+		vhost_get_max_mem_slots),
+	ROW(ADD_MEM_REG, PAYLOAD(mem_reg), 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, 0,
+		vhost_add_mem_reg),
+	ROW(REM_MEM_REG, PAYLOAD(mem_reg), 1, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS, DRAIN,
+		vhost_rem_mem_reg),
+	ROW(SET_STATUS, U64, 0, VHOST_USER_PROTOCOL_F_STATUS, DRAIN, vhost_set_status),
+	ROW(GET_STATUS, NOTHING, 0, VHOST_USER_PROTOCOL_F_STATUS, REPLY_U64, vhost_get_status),
+	ROW(GET_SHARED_OBJECT, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
+	ROW(SET_DEVICE_STATE_FD, ANYTHING, 1, NEVER, REPLY_U64, NULL),
+	ROW(CHECK_DEVICE_STATE, ANYTHING, 0, NEVER, REPLY_U64, NULL),
+	ROW(GET_SHMEM_CONFIG, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
+	ROW(GET_VRING_BASE_SKIP_DRAIN, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
 };
 
 /* The u64 of a refusal: an error in bits 0-7, and no descriptor (SET_DEVICE_STATE_FD, bit 8). */
@@ -143,7 +144,7 @@ static void reply_u64(struct session *s, uint64_t value)
 static bool wants_ack(const struct session *s)
 {
 	return (s->message.header.flags & VHOST_USER_NEED_REPLY) != 0 &&
-		session_has(s, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	       session_has(s, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 }
 
 /* A message of a feature that is not there: said so where the sender listens, else passed over. */
@@ -189,7 +190,8 @@ static void dispatch(struct session *s)
 	} else if (m->fd_count > row->fds_max) {
 		log_error(s->device->name, "%s has %u descriptors", row->name, m->fd_count);
 		session_close(s, "its message has too many descriptors");
-	} else if (row->feature == NEVER || (row->feature != ANY && !session_has(s, row->feature))) {
+	} else if (row->feature == NEVER ||
+		   (row->feature != ANY && !session_has(s, row->feature))) {
 		refuse(s, row->name, row->flags);
 	} else if ((row->flags & DRAIN) != 0 && device_in_flight(s->device) > 0) {
 		s->pausing = true;
@@ -229,14 +231,16 @@ static bool receive(struct session *s)
 	bool in_header = s->received < sizeof(m->header);
 	uint32_t end = (uint32_t)sizeof(m->header) + (in_header ? 0 : m->header.size);
 	unsigned fds = MESSAGE_FDS_MAX - m->fd_count;
-	int n = port_recv(s->fd, (char *)&m->header + s->received, end - s->received, m->fds + m->fd_count, &fds);
+	int n = port_recv(s->fd, (char *)&m->header + s->received, end - s->received,
+		m->fds + m->fd_count, &fds);
 
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
-		session_close(s, n == 0 && s->received == 0 ? NULL : n == 0 ?
-			"it hung up in the middle of a message" : n == -EMSGSIZE ?
-			"it sent too many descriptors" : log_errno(n));
+		session_close(s, n == 0 && s->received == 0 ? NULL
+				 : n == 0         ? "it hung up in the middle of a message"
+				 : n == -EMSGSIZE ? "it sent too many descriptors"
+						  : log_errno(n));
 		return false;
 	}
 	m->fd_count += fds;
@@ -248,13 +252,13 @@ void message_read(struct session *s)
 {
 	struct message *m = &s->message;
 
-	for (unsigned count = 0; count < MESSAGES_PER_TICK; ) {
+	for (unsigned count = 0; count < MESSAGES_PER_TICK;) {
 		if (s->received < sizeof(m->header) ||
-				s->received - sizeof(m->header) < m->header.size) {
+			s->received - sizeof(m->header) < m->header.size) {
 			if (!receive(s))
 				return;
 			if (s->received < sizeof(m->header) ||
-					s->received - sizeof(m->header) < m->header.size)
+				s->received - sizeof(m->header) < m->header.size)
 				continue;
 		}
 		dispatch(s);

@@ -16,7 +16,7 @@ struct list {
 static struct {
 	struct queue queues[CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX];
 	uint32_t created;
-	uint32_t polled;         /* started rings without a kick */
+	uint32_t polled; /* started rings without a kick */
 	struct list lists[QUEUE_LISTS];
 } state;
 
@@ -51,7 +51,8 @@ struct queue *queue_create(struct device *device, uint16_t count)
 {
 	struct queue *queues = &state.queues[state.created];
 
-	if (count > CONFIG_QUEUES_MAX || state.created + count > CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX)
+	if (count > CONFIG_QUEUES_MAX ||
+		state.created + count > CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX)
 		return NULL;
 	for (uint16_t i = 0; i < count; i++) {
 		queues[i].device = device;
@@ -127,13 +128,15 @@ static int queue_resume(struct queue *q, const char **why)
 		uint16_t used = vring_used_in_memory(&q->ring);
 
 		*why = "the in-flight buffer is for another ring";
-		taken = inflight_attach(&q->inflight, region, s->inflight_queue_size, q->ring.size, used);
+		taken = inflight_attach(
+			&q->inflight, region, s->inflight_queue_size, q->ring.size, used);
 		if (taken < 0)
 			return taken;
 		base = (uint16_t)(used + taken);
 		if (taken > 0)
-			log_info(q->device->name, "queue %u: %d requests of an earlier life are done again",
-				q->index, taken);
+			log_info(q->device->name,
+				"queue %u: %d requests of an earlier life are done again", q->index,
+				taken);
 	}
 	vring_start(&q->ring, base, s->features);
 	return 0;
@@ -212,8 +215,9 @@ void queue_break(struct queue *q, const char *why)
 		return;
 	q->broken = true;
 	if (log_allow(&q->device->session.limit, q->device->name))
-		log_error(q->device->name, "queue %u is broken: the driver gave %s; it stops until reset",
-			q->index, why);
+		log_error(q->device->name,
+			"queue %u is broken: the driver gave %s; it stops until reset", q->index,
+			why);
 	port_notify_send(&q->err);
 	session_needs_reset(&q->device->session);
 }

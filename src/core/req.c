@@ -10,7 +10,7 @@ enum { SHARED_MAX = CONFIG_REQUESTS_MAX - CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX
 
 static struct {
 	struct request pool[CONFIG_REQUESTS_MAX];
-	uint32_t touched;        /* of the pool: the others were never used, and cost no memory */
+	uint32_t touched; /* of the pool: the others were never used, and cost no memory */
 	uint32_t shared_taken;
 	struct request *free;
 	struct span long_spans[CONFIG_LONG_MAX][CONFIG_SPANS_LONG];
@@ -49,8 +49,9 @@ void request_put(struct request *req, uint32_t in_flight)
 
 void chain_start(struct request *req, uint16_t head)
 {
-	req->chain = (struct chain){ .spans = req->spans, .span_max = CONFIG_SPANS_INLINE,
-		.head = head };
+	req->chain = (struct chain){
+		.spans = req->spans, .span_max = CONFIG_SPANS_INLINE, .head = head
+	};
 }
 
 /* Moves a chain that has filled its request's array to a long one. */

@@ -1,4 +1,4 @@
-/* The life of a connection: who may connect, what is released when it ends, and what waits for I/O. */
+/* The life of a connection: who may connect, what its end releases, and what waits for I/O. */
 #include <errno.h>
 
 #include "device.h"
@@ -62,7 +62,8 @@ static void endpoint_rest(struct session *s, int error)
 	if (log_allow(&s->limit, s->device->name))
 		log_error(s->device->name, "cannot accept a connection yet: %s", log_errno(error));
 	endpoint_unwatch(s);
-	loop_timer_set(&s->endpoint.retry, out_now_ns() + RETRY_MAX_MS * NS_PER_MS, endpoint_watch, s);
+	loop_timer_set(
+		&s->endpoint.retry, out_now_ns() + RETRY_MAX_MS * NS_PER_MS, endpoint_watch, s);
 }
 
 static void endpoint_accept(void *owner)
@@ -138,17 +139,12 @@ int session_serve(struct session *s)
 			return e->fd;
 		endpoint_watch(s);
 		return e->watched ? 0 : -ENOSPC;
-	case ENDPOINT_LISTEN_FD:
-		endpoint_watch(s);
-		return e->watched ? 0 : -ENOSPC;
+	case ENDPOINT_LISTEN_FD: endpoint_watch(s); return e->watched ? 0 : -ENOSPC;
 	case ENDPOINT_CONNECTED_FD:
 		session_open(s, e->fd);
 		return s->state == SESSION_OPEN ? 0 : -ENOSPC;
-	case ENDPOINT_CLIENT:
-		endpoint_connect(s);
-		return 0;
-	case ENDPOINT_NONE:
-		break;
+	case ENDPOINT_CLIENT: endpoint_connect(s); return 0;
+	case ENDPOINT_NONE: break;
 	}
 	return -EINVAL;
 }
@@ -183,7 +179,8 @@ static void session_release(struct session *s)
 	if (s->ending)
 		return;
 	if (e->kind == ENDPOINT_CLIENT)
-		loop_timer_set(&e->retry, out_now_ns() + RETRY_FIRST_MS * NS_PER_MS, endpoint_connect, s);
+		loop_timer_set(
+			&e->retry, out_now_ns() + RETRY_FIRST_MS * NS_PER_MS, endpoint_connect, s);
 	else if (e->kind != ENDPOINT_CONNECTED_FD && !e->watched && !e->retry.set)
 		endpoint_watch(s);
 }
@@ -243,7 +240,8 @@ struct guest *session_inflight_region(const struct session *s, uint16_t queue)
 {
 	if (!s->has_inflight || queue >= s->inflight_queues)
 		return NULL;
-	return guest_at(s->inflight, (size_t)(inflight_region_bytes(s->inflight_queue_size) * queue));
+	return guest_at(
+		s->inflight, (size_t)(inflight_region_bytes(s->inflight_queue_size) * queue));
 }
 
 void session_config_changed(struct session *s)

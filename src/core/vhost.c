@@ -1,4 +1,4 @@
-/* What each vhost-user message does ("Front-end message types"). Its row in msg.c has checked it. */
+/* What each vhost-user message does ("Front-end message types"); its row in msg.c checked it. */
 #include <errno.h>
 #include <string.h>
 
@@ -7,13 +7,14 @@
 #include "spec/virtio.h"
 
 #define BIT(name) (1ull << VHOST_USER_PROTOCOL_F_##name)
-#define PROTOCOL_FEATURES (BIT(MQ) | BIT(REPLY_ACK) | BIT(BACKEND_REQ) | BIT(CONFIG) | \
-	BIT(INFLIGHT_SHMFD) | BIT(RESET_DEVICE) | BIT(CONFIGURE_MEM_SLOTS) | BIT(STATUS))
+#define PROTOCOL_FEATURES                                                                  \
+	(BIT(MQ) | BIT(REPLY_ACK) | BIT(BACKEND_REQ) | BIT(CONFIG) | BIT(INFLIGHT_SHMFD) | \
+		BIT(RESET_DEVICE) | BIT(CONFIGURE_MEM_SLOTS) | BIT(STATUS))
 
 static uint64_t offered(const struct session *s)
 {
 	return s->device->class->features(s->device) | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
-		VIRTIO_F_EVENT_IDX | VHOST_USER_F_PROTOCOL_FEATURES;
+	       VIRTIO_F_EVENT_IDX | VHOST_USER_F_PROTOCOL_FEATURES;
 }
 
 /* The queue of this index, or NULL and *why. */
@@ -87,8 +88,10 @@ int vhost_reset_owner(struct session *s, struct message *m, const char **why)
 
 static struct mem_region region_of(const struct vhost_user_region *r)
 {
-	return (struct mem_region){ .guest_addr = r->guest_addr, .size = r->size,
-		.user_addr = r->user_addr, .mmap_offset = r->mmap_offset };
+	return (struct mem_region){ .guest_addr = r->guest_addr,
+		.size = r->size,
+		.user_addr = r->user_addr,
+		.mmap_offset = r->mmap_offset };
 }
 
 static int add_region(struct session *s, struct message *m, const struct vhost_user_region *r,
@@ -97,9 +100,10 @@ static int add_region(struct session *s, struct message *m, const struct vhost_u
 	struct mem_region region = region_of(r);
 	int error = mem_add(&s->mem, &region, m->fds[fd]);
 
-	*why = error == -EINVAL ? "an empty, wrapping or overlapping region" :
-		error == -ENOSPC ? "no slot is left" :
-		error == -EFAULT ? "a region is larger than its file" : "cannot map a region";
+	*why = error == -EINVAL   ? "an empty, wrapping or overlapping region"
+	       : error == -ENOSPC ? "no slot is left"
+	       : error == -EFAULT ? "a region is larger than its file"
+				  : "cannot map a region";
 	return error;
 }
 
@@ -117,8 +121,8 @@ int vhost_set_mem_table(struct session *s, struct message *m, const char **why)
 	/* One of 72 bytes for one region comes as well as the full one. */
 	*why = "the number of regions fits neither its size nor its descriptors";
 	if (table->count > VHOST_USER_MEM_TABLE_MAX || m->fd_count != table->count ||
-			m->header.size < offsetof(struct vhost_user_mem_table, regions) +
-			table->count * sizeof(table->regions[0]))
+		m->header.size < offsetof(struct vhost_user_mem_table, regions) +
+					 table->count * sizeof(table->regions[0]))
 		return -EINVAL;
 	mem_clear(&s->mem);
 	for (uint32_t i = 0; i < table->count && error == 0; i++)
@@ -316,11 +320,13 @@ int vhost_set_config(struct session *s, struct message *m, const char **why)
 
 	*why = "outside its own payload, or the 256 bytes of the configuration space";
 	if (!num_within(c->offset, c->size, 0, VHOST_USER_CONFIG_MAX) ||
-			m->header.size < offsetof(struct vhost_user_config, bytes) + c->size)
+		m->header.size < offsetof(struct vhost_user_config, bytes) + c->size)
 		return -EINVAL;
 	*why = "not a field that the driver may write";
 	return s->device->class->config_set(s->device, c->offset, c->size, c->bytes,
-		(c->flags & VHOST_USER_CONFIG_MIGRATE) != 0) ? 0 : -EPERM;
+		       (c->flags & VHOST_USER_CONFIG_MIGRATE) != 0)
+		       ? 0
+		       : -EPERM;
 }
 
 int vhost_set_backend_req_fd(struct session *s, struct message *m, const char **why)
@@ -337,7 +343,8 @@ int vhost_set_backend_req_fd(struct session *s, struct message *m, const char **
 
 /* ---- in-flight tracking ---- */
 
-static int inflight_map(struct session *s, const struct vhost_user_inflight *i, int fd, const char **why)
+static int inflight_map(
+	struct session *s, const struct vhost_user_inflight *i, int fd, const char **why)
 {
 	uint64_t need = inflight_region_bytes(i->queue_size) * i->num_queues;
 	char *at;
@@ -345,7 +352,7 @@ static int inflight_map(struct session *s, const struct vhost_user_inflight *i, 
 
 	*why = "no queues, or more or longer ones than there can be";
 	if (i->num_queues == 0 || i->num_queues > s->device->queue_count || i->queue_size == 0 ||
-			i->queue_size > CONFIG_RING_SIZE_MAX)
+		i->queue_size > CONFIG_RING_SIZE_MAX)
 		return -EINVAL;
 	*why = "it is too small for its queues, or not aligned";
 	if (i->mmap_size < need || i->mmap_offset % sizeof(uint64_t) != 0)

@@ -26,14 +26,15 @@ static struct guest *avail_event(const struct vring *r)
 	return guest_at(r->used, RING_OFF + sizeof(struct virtq_used_elem) * (size_t)r->size);
 }
 
-int vring_map(struct vring *ring, const struct mem *mem, const struct vring_addr *addr, uint16_t size,
-	const char **why)
+int vring_map(struct vring *ring, const struct mem *mem, const struct vring_addr *addr,
+	uint16_t size, const char **why)
 {
 	uint64_t n = size;
 	struct guest *desc = mem_at_user(mem, addr->desc, n * sizeof(struct virtq_desc));
-	struct guest *avail = mem_at_user(mem, addr->avail, RING_OFF + n * sizeof(le16) + sizeof(le16));
-	struct guest *used = mem_at_user(mem, addr->used,
-		RING_OFF + n * sizeof(struct virtq_used_elem) + sizeof(le16));
+	struct guest *avail =
+		mem_at_user(mem, addr->avail, RING_OFF + n * sizeof(le16) + sizeof(le16));
+	struct guest *used = mem_at_user(
+		mem, addr->used, RING_OFF + n * sizeof(struct virtq_used_elem) + sizeof(le16));
 
 	*why = "its ring is not in shared memory";
 	if (!desc || !avail || !used)
@@ -86,8 +87,8 @@ static struct virtq_desc desc_load(const struct vring *ring, uint16_t i)
 }
 
 /* 2.7.5.3: a table of descriptors elsewhere in memory; it may lie across regions. */
-static int walk_indirect(struct mem *mem, struct chain *chain, const struct virtq_desc *table,
-	const char **why)
+static int walk_indirect(
+	struct mem *mem, struct chain *chain, const struct virtq_desc *table, const char **why)
 {
 	uint64_t addr = le64_get(table->addr);
 	uint32_t len = le32_get(table->len), count = len / sizeof(struct virtq_desc), i = 0;
@@ -162,8 +163,8 @@ static int walk(struct vring *ring, struct mem *mem, struct request *req, const 
 	return -EINVAL;
 }
 
-int vring_walk(struct vring *ring, struct mem *mem, struct request *req, uint16_t head,
-	const char **why)
+int vring_walk(
+	struct vring *ring, struct mem *mem, struct request *req, uint16_t head, const char **why)
 {
 	int found;
 
@@ -193,7 +194,8 @@ void vring_push(struct vring *ring, uint16_t head, uint32_t written)
 {
 	struct virtq_used_elem e = { le32_put(head), le32_put(written) };
 
-	guest_copy_out(guest_at(ring->used, RING_OFF + sizeof(e) * (size_t)(ring->used_idx & (ring->size - 1))),
+	guest_copy_out(guest_at(ring->used,
+			       RING_OFF + sizeof(e) * (size_t)(ring->used_idx & (ring->size - 1))),
 		&e, sizeof(e));
 	ring->used_idx++;
 }
@@ -209,11 +211,13 @@ bool vring_publish(struct vring *ring)
 	ring->used_published = now;
 	guest_fence();
 	if (!ring->event_idx)
-		return (guest_load16(guest_at(ring->avail, FLAGS_OFF)) & VIRTQ_AVAIL_F_NO_INTERRUPT) == 0;
+		return (guest_load16(guest_at(ring->avail, FLAGS_OFF)) &
+			       VIRTQ_AVAIL_F_NO_INTERRUPT) == 0;
 	/* 2.7.7.2: a call if used_event is among the entries since the last one. */
 	ring->used_called = now;
 	ring->called_before = true;
-	return first || (uint16_t)(now - guest_load16(used_event(ring)) - 1) < (uint16_t)(now - old);
+	return first ||
+	       (uint16_t)(now - guest_load16(used_event(ring)) - 1) < (uint16_t)(now - old);
 }
 
 bool vring_arm(struct vring *ring)

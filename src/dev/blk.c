@@ -14,12 +14,22 @@ enum {
 	SECTOR = VIRTIO_BLK_SECTOR,
 	SEG_MAX = 126,
 	/* What one request may ask for: discards are cheap, zeroes may have to be written. */
-	DISCARD_SECTORS_MAX = 4 << 20, ZEROES_SECTORS_MAX = 32 << 10, RANGES_MAX = 32,
+	DISCARD_SECTORS_MAX = 4 << 20,
+	ZEROES_SECTORS_MAX = 32 << 10,
+	RANGES_MAX = 32,
 };
 
 enum {
-	OPT_BLK_FILE, OPT_READ_ONLY, OPT_NUM_QUEUES, OPT_QUEUE_SIZE, OPT_SERIAL, OPT_LOGICAL_BLOCK_SIZE,
-	OPT_DIRECT, OPT_IO, OPT_SIZE, OPT_NO_LOCK,
+	OPT_BLK_FILE,
+	OPT_READ_ONLY,
+	OPT_NUM_QUEUES,
+	OPT_QUEUE_SIZE,
+	OPT_SERIAL,
+	OPT_LOGICAL_BLOCK_SIZE,
+	OPT_DIRECT,
+	OPT_IO,
+	OPT_SIZE,
+	OPT_NO_LOCK,
 };
 
 static const struct option options[] = {
@@ -48,11 +58,11 @@ static const struct option options[] = {
 struct blk {
 	const char *path;
 	struct port_file file;
-	uint64_t capacity;       /* in sectors */
+	uint64_t capacity; /* in sectors */
 	uint32_t block_bytes;
 	uint32_t seg_max;
-	uint64_t features;       /* accepted */
-	bool writeback;          /* config space: CONFIG_WCE */
+	uint64_t features; /* accepted */
+	bool writeback;    /* config space: CONFIG_WCE */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct log_limit limit;
 };
@@ -71,7 +81,8 @@ static void blk_set_capacity(struct device *dev)
 
 	blk->capacity = (blk->file.size - tail) / SECTOR;
 	if (tail > 0)
-		log_error(dev->name, "%s: the last %u bytes are no whole block of %u: they are not served",
+		log_error(dev->name,
+			"%s: the last %u bytes are no whole block of %u: they are not served",
 			blk->path, (unsigned)tail, blk->block_bytes);
 }
 
@@ -84,7 +95,7 @@ static int blk_check_options(struct device *dev, const struct option_value *v)
 	else if (!num_is_power_of_2(v[OPT_QUEUE_SIZE].number))
 		log_error(dev->name, "--queue-size=%s: not a power of two", v[OPT_QUEUE_SIZE].text);
 	else if (v[OPT_LOGICAL_BLOCK_SIZE].given &&
-			!num_is_power_of_2(v[OPT_LOGICAL_BLOCK_SIZE].number))
+		 !num_is_power_of_2(v[OPT_LOGICAL_BLOCK_SIZE].number))
 		log_error(dev->name, "--logical-block-size=%s: not a power of two",
 			v[OPT_LOGICAL_BLOCK_SIZE].text);
 	else if (v[OPT_READ_ONLY].given && v[OPT_SIZE].given)
@@ -108,20 +119,27 @@ static int blk_open(struct device *dev, const struct option_value *v)
 		return error;
 	dev->state = blk;
 	blk->path = v[OPT_BLK_FILE].text;
-	error = port_file_open(&blk->file, &(struct port_file_options){ .path = blk->path,
-		.read_only = v[OPT_READ_ONLY].given, .direct = v[OPT_DIRECT].given,
-		.no_lock = v[OPT_NO_LOCK].given, .create_size = v[OPT_SIZE].number,
-		.engine = (enum port_engine)v[OPT_IO].number }, &what);
+	error = port_file_open(&blk->file,
+		&(struct port_file_options){ .path = blk->path,
+			.read_only = v[OPT_READ_ONLY].given,
+			.direct = v[OPT_DIRECT].given,
+			.no_lock = v[OPT_NO_LOCK].given,
+			.create_size = v[OPT_SIZE].number,
+			.engine = (enum port_engine)v[OPT_IO].number },
+		&what);
 	if (error < 0) {
 		log_error(dev->name, "%s: %s: %s", blk->path, what, log_errno(error));
 		return EXIT_FAILED;
 	}
 	log_info(dev->name, "%s: %llu bytes, I/O by %s: %s", blk->path,
-		(unsigned long long)blk->file.size, engines[blk->file.engine], blk->file.engine_why);
-	blk->block_bytes = v[OPT_LOGICAL_BLOCK_SIZE].given ? (uint32_t)v[OPT_LOGICAL_BLOCK_SIZE].number :
-		blk->file.logical_block;
+		(unsigned long long)blk->file.size, engines[blk->file.engine],
+		blk->file.engine_why);
+	blk->block_bytes = v[OPT_LOGICAL_BLOCK_SIZE].given
+				   ? (uint32_t)v[OPT_LOGICAL_BLOCK_SIZE].number
+				   : blk->file.logical_block;
 	if (blk->block_bytes < blk->file.logical_block) {
-		log_error(dev->name, "%s: its own blocks are of %u bytes: --logical-block-size is too small",
+		log_error(dev->name,
+			"%s: its own blocks are of %u bytes: --logical-block-size is too small",
 			blk->path, blk->file.logical_block);
 		return EXIT_FAILED;
 	}
@@ -148,7 +166,7 @@ static uint64_t blk_features(const struct device *dev)
 {
 	const struct blk *blk = dev->state;
 	uint64_t features = VIRTIO_BLK_F_SEG_MAX | VIRTIO_BLK_F_BLK_SIZE | VIRTIO_BLK_F_FLUSH |
-		VIRTIO_BLK_F_TOPOLOGY | VIRTIO_BLK_F_CONFIG_WCE;
+			    VIRTIO_BLK_F_TOPOLOGY | VIRTIO_BLK_F_CONFIG_WCE;
 
 	if (dev->queue_count > 1)
 		features |= VIRTIO_BLK_F_MQ;
@@ -192,7 +210,8 @@ static void blk_config_get(const struct device *dev, uint8_t bytes[VHOST_USER_CO
 		.capacity = le64_put(blk->capacity),
 		.seg_max = le32_put(blk->seg_max),
 		.blk_size = le32_put(block),
-		.physical_block_exp = f->physical_block > block ? log2_of(f->physical_block / block) : 0,
+		.physical_block_exp =
+			f->physical_block > block ? log2_of(f->physical_block / block) : 0,
 		.min_io_size = le16_put((uint16_t)num_min(f->io_min / block, UINT16_MAX)),
 		.opt_io_size = le32_put(f->io_opt / block),
 		.writeback = blk->writeback,
@@ -210,8 +229,8 @@ static void blk_config_get(const struct device *dev, uint8_t bytes[VHOST_USER_CO
 	memcpy(bytes, &c, sizeof(c));
 }
 
-static bool blk_config_set(struct device *dev, uint32_t offset, uint32_t len, const uint8_t *bytes,
-	bool migrate)
+static bool blk_config_set(
+	struct device *dev, uint32_t offset, uint32_t len, const uint8_t *bytes, bool migrate)
 {
 	struct blk *blk = dev->state;
 	uint32_t at = offsetof(struct virtio_blk_config, writeback);
@@ -228,7 +247,7 @@ static bool blk_config_set(struct device *dev, uint32_t offset, uint32_t len, co
 
 static void blk_finish(struct request *req, uint8_t status)
 {
-	/* All of a read's data was written, or (5.2.6) what of it is undefined; the status always. */
+	/* All of a read's data was written, or what of it is undefined; the status always. */
 	uint32_t data = status == VIRTIO_BLK_S_OK ? req->bytes : 0;
 
 	if (!writer_put(&req->status, &status, sizeof(status))) {
@@ -297,7 +316,8 @@ struct range {
 };
 
 /* The next range of a discard or write-zeroes request: its status, judged on this copy of it. */
-static uint8_t blk_next_range(const struct blk *blk, struct reader *in, uint32_t type, struct range *range)
+static uint8_t blk_next_range(
+	const struct blk *blk, struct reader *in, uint32_t type, struct range *range)
 {
 	struct virtio_blk_discard_write_zeroes r;
 	uint32_t max = type == VIRTIO_BLK_T_DISCARD ? DISCARD_SECTORS_MAX : ZEROES_SECTORS_MAX;
@@ -308,7 +328,8 @@ static uint8_t blk_next_range(const struct blk *blk, struct reader *in, uint32_t
 	flags = le32_get(r.flags);
 	*range = (struct range){ le64_get(r.sector), le32_get(r.num_sectors),
 		(flags & VIRTIO_BLK_WZ_UNMAP) != 0 };
-	if ((flags & ~(uint32_t)VIRTIO_BLK_WZ_UNMAP) != 0 || (type == VIRTIO_BLK_T_DISCARD && range->unmap))
+	if ((flags & ~(uint32_t)VIRTIO_BLK_WZ_UNMAP) != 0 ||
+		(type == VIRTIO_BLK_T_DISCARD && range->unmap))
 		return VIRTIO_BLK_S_UNSUPP;
 	if (range->count > max || !blk_on_disk(blk, range->sector, range->count))
 		return VIRTIO_BLK_S_IOERR;
@@ -332,8 +353,8 @@ static void blk_go_on(struct blk *blk, struct request *req)
 		port_io_discard(&req->io, &blk->file, r.sector * SECTOR, (uint64_t)r.count * SECTOR,
 			blk_writes_through(blk));
 	else
-		port_io_zero(&req->io, &blk->file, r.sector * SECTOR, (uint64_t)r.count * SECTOR, !r.unmap,
-			blk_writes_through(blk));
+		port_io_zero(&req->io, &blk->file, r.sector * SECTOR, (uint64_t)r.count * SECTOR,
+			!r.unmap, blk_writes_through(blk));
 }
 
 static void blk_ranges(struct blk *blk, struct request *req)
@@ -345,7 +366,7 @@ static void blk_ranges(struct blk *blk, struct request *req)
 
 	if (blk->file.read_only || len == 0 || len % one != 0 || len / one > RANGES_MAX)
 		status = VIRTIO_BLK_S_IOERR;
-	/* Look at all of them before the first one does anything. Each is judged again when it is done. */
+	/* Look at all before the first one does anything. Each is judged again when it is done. */
 	while (status == VIRTIO_BLK_S_OK && reader_left(&look) > 0)
 		status = blk_next_range(blk, &look, req->kind, &r);
 	if (status != VIRTIO_BLK_S_OK)
@@ -373,24 +394,13 @@ static void blk_request(struct device *dev, struct request *req)
 	}
 	req->kind = le32_get(header.type);
 	switch (req->kind) {
-	case VIRTIO_BLK_T_IN:
-		blk_read(blk, req, le64_get(header.sector));
-		break;
-	case VIRTIO_BLK_T_OUT:
-		blk_write(blk, req, le64_get(header.sector));
-		break;
-	case VIRTIO_BLK_T_FLUSH:
-		port_io_flush(&req->io, &blk->file);
-		break;
-	case VIRTIO_BLK_T_GET_ID:
-		blk_get_id(blk, req);
-		break;
+	case VIRTIO_BLK_T_IN: blk_read(blk, req, le64_get(header.sector)); break;
+	case VIRTIO_BLK_T_OUT: blk_write(blk, req, le64_get(header.sector)); break;
+	case VIRTIO_BLK_T_FLUSH: port_io_flush(&req->io, &blk->file); break;
+	case VIRTIO_BLK_T_GET_ID: blk_get_id(blk, req); break;
 	case VIRTIO_BLK_T_DISCARD:
-	case VIRTIO_BLK_T_WRITE_ZEROES:
-		blk_ranges(blk, req);
-		break;
-	default:
-		blk_finish(req, VIRTIO_BLK_S_UNSUPP);
+	case VIRTIO_BLK_T_WRITE_ZEROES: blk_ranges(blk, req); break;
+	default: blk_finish(req, VIRTIO_BLK_S_UNSUPP);
 	}
 }
 
@@ -400,8 +410,8 @@ static void blk_io_done(struct device *dev, struct request *req)
 
 	if (req->io.result < 0) {
 		if (log_allow(&blk->limit, dev->name))
-			log_error(dev->name, "%s: request of type %u failed: %s", blk->path, req->kind,
-				log_errno(req->io.result));
+			log_error(dev->name, "%s: request of type %u failed: %s", blk->path,
+				req->kind, log_errno(req->io.result));
 		blk_finish(req, VIRTIO_BLK_S_IOERR);
 	} else if (req->kind == VIRTIO_BLK_T_DISCARD || req->kind == VIRTIO_BLK_T_WRITE_ZEROES) {
 		blk_go_on(blk, req);

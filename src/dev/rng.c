@@ -18,11 +18,11 @@ static const struct option options[] = {
 };
 
 struct rng {
-	const char *source;      /* NULL: the kernel's generator */
+	const char *source; /* NULL: the kernel's generator */
 	int fd;
-	bool endless;            /* no regular file: more may come where nothing is now */
+	bool endless; /* no regular file: more may come where nothing is now */
 	bool ended;
-	uint8_t bytes[CHUNK];    /* read and not yet given out */
+	uint8_t bytes[CHUNK]; /* read and not yet given out */
 	uint32_t have;
 	struct loop_timer retry;
 	struct log_limit limit;
@@ -42,7 +42,8 @@ static int rng_open(struct device *dev, const struct option_value *values)
 	if (rng->source) {
 		rng->fd = port_stream_open(rng->source, &rng->endless);
 		if (rng->fd < 0) {
-			log_error(dev->name, "%s: cannot open: %s", rng->source, log_errno(rng->fd));
+			log_error(
+				dev->name, "%s: cannot open: %s", rng->source, log_errno(rng->fd));
 			return EXIT_FAILED;
 		}
 	}
@@ -103,7 +104,8 @@ static bool rng_can_take(struct device *dev)
 
 	if (error == -ENODATA) {
 		rng->ended = true;
-		log_error(dev->name, "%s: it has come to its end: the guest gets no more", rng->source);
+		log_error(dev->name, "%s: it has come to its end: the guest gets no more",
+			rng->source);
 	} else if (error < 0 && error != -EAGAIN && log_allow(&rng->limit, dev->name)) {
 		log_error(dev->name, "%s: cannot read: %s", rng->source ? rng->source : "getrandom",
 			log_errno(error));
@@ -152,8 +154,8 @@ static void rng_config_get(const struct device *dev, uint8_t bytes[VHOST_USER_CO
 	(void)bytes;
 }
 
-static bool rng_config_set(struct device *dev, uint32_t offset, uint32_t len, const uint8_t *bytes,
-	bool migrate)
+static bool rng_config_set(
+	struct device *dev, uint32_t offset, uint32_t len, const uint8_t *bytes, bool migrate)
 {
 	(void)dev;
 	(void)offset;
