@@ -54,9 +54,12 @@ _Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a 
 #define CONFIG_LONG_MAX 8
 #endif
 
-/* Requests taken from one queue before the next queue has its turn. */
+/*
+ * Requests taken from one queue before they are published and the next queue has its turn. A driver
+ * that polls fills up one half of its ring while we are at the other.
+ */
 #ifndef CONFIG_BUDGET
-#define CONFIG_BUDGET 64
+#define CONFIG_BUDGET 16
 #endif
 
 /* Bytes of one vhost-user message's payload; a greater one closes the connection. */

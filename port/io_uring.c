@@ -54,6 +54,8 @@ enum {
 	OP_WRITEV = 2,
 	OP_FSYNC = 3,
 	OP_FALLOCATE = 17,
+	OP_READ = 22,
+	OP_WRITE = 23,
 	SETUP_CQSIZE = 1 << 3,
 	SETUP_TASKRUN_FLAG = 1 << 9,
 	SETUP_SINGLE_ISSUER = 1 << 12,
@@ -196,11 +198,17 @@ static void fill(struct sqe *e, const struct port_io *io)
 		e->opcode = OP_FSYNC;
 		e->op_flags = FSYNC_DATASYNC;
 	} else if (io->op == PORT_IO_READ || io->op == PORT_IO_WRITE) {
-		e->opcode = io->op == PORT_IO_READ ? OP_READV : OP_WRITEV;
 		e->fd = engine_fd(io);
 		e->off = io->offset;
-		e->addr = (uintptr_t)io->spans;
-		e->len = (uint32_t)num_min(io->span_count, ENGINE_PIECES_MAX);
+		if (io->span_count == 1) { /* the kernel need not look at a vector */
+			e->opcode = io->op == PORT_IO_READ ? OP_READ : OP_WRITE;
+			e->addr = (uintptr_t)io->spans->base;
+			e->len = (uint32_t)io->left;
+		} else {
+			e->opcode = io->op == PORT_IO_READ ? OP_READV : OP_WRITEV;
+			e->addr = (uintptr_t)io->spans;
+			e->len = (uint32_t)num_min(io->span_count, ENGINE_PIECES_MAX);
+		}
 		e->op_flags = io->sync ? RWF_DSYNC_FLAG : 0;
 	} else {
 		bool zero_range = io->op == PORT_IO_ZERO && io->keep;

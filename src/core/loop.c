@@ -15,7 +15,13 @@
 #include "panic.h"
 #include "queue.h"
 
-enum { EVENTS_MAX = 64, POLLED_NS = 200000, SPIN_NS = 50000, LOOKS_PER_WAIT = 32 };
+enum {
+	EVENTS_MAX = 64,
+	POLLED_NS = 200000, /* a ring without a kick is looked at so often at least */
+	POLLED_SPIN_NS = 50000,
+	LOOKS_PER_CLOCK = 64,
+	BUSY_TICKS_PER_WAIT = 8,
+};
 
 struct watch {
 	loop_fn *fn; /* NULL: free */
@@ -27,7 +33,9 @@ struct watch {
 static struct {
 	struct watch watches[CONFIG_WATCHES_MAX];
 	struct loop_timer *timers;
-	uint64_t spin_ns;
+	uint64_t spin_ns;    /* --poll-us */
+	bool spin_pays;      /* the last idleness was shorter than that */
+	uint32_t busy_ticks; /* since events were last asked for */
 	bool end;
 } state;
 
@@ -115,47 +123,62 @@ void loop_poll(uint64_t ns)
 }
 
 /* Looks at the rings for a while before sleeping; true if that found work. */
-static bool loop_spin(void)
+static bool loop_spin(uint64_t since_ns)
 {
-	uint64_t spin_ns = queues_polled() && state.spin_ns < SPIN_NS ? SPIN_NS : state.spin_ns;
-	uint64_t until;
+	uint64_t spin_ns = state.spin_pays ? state.spin_ns : 0;
 
+	if (queues_polled() && spin_ns < POLLED_SPIN_NS)
+		spin_ns = POLLED_SPIN_NS;
 	if (spin_ns == 0)
 		return false;
-	until = out_now_ns() + spin_ns;
 	do {
-		uint64_t tokens[EVENTS_MAX];
-		unsigned n;
-
-		for (unsigned i = 0; i < LOOKS_PER_WAIT; i++) {
+		for (unsigned i = 0; i < LOOKS_PER_CLOCK; i++) {
 			port_io_submit();
 			if (port_io_ready() || queues_peek())
 				return true;
 		}
-		n = port_wait(tokens, EVENTS_MAX, 0);
-		for (unsigned i = 0; i < n; i++)
-			loop_event(tokens[i]);
-		if (n > 0)
-			return true;
-	} while (out_now_ns() < until);
+	} while (out_now_ns() - since_ns < spin_ns);
 	return false;
 }
 
-/* How long the next wait may last, in nanoseconds: 0 while there is work, -1 for ever. */
-static int64_t loop_timeout(void)
+/* How long a sleep that begins now may last, in nanoseconds: -1 for ever. */
+static int64_t loop_timeout(uint64_t now_ns)
 {
 	int64_t timeout = -1;
 
-	if (queues_have_work() || port_io_ready() || loop_spin() || queues_arm())
-		return 0;
-	if (state.timers) {
-		uint64_t now = out_now_ns();
-
-		timeout = state.timers->at_ns > now ? (int64_t)(state.timers->at_ns - now) : 0;
-	}
+	if (state.timers)
+		timeout = state.timers->at_ns > now_ns ? (int64_t)(state.timers->at_ns - now_ns) : 0;
 	if (queues_polled() && (timeout < 0 || timeout > POLLED_NS))
 		timeout = POLLED_NS;
 	return timeout;
+}
+
+static void loop_events(int64_t timeout_ns)
+{
+	uint64_t tokens[EVENTS_MAX];
+	unsigned n = port_wait(tokens, EVENTS_MAX, timeout_ns);
+
+	for (unsigned i = 0; i < n; i++)
+		loop_event(tokens[i]);
+}
+
+/* Step 1 of a tick: sleeps if there is nothing to do, and takes what has come. */
+static void loop_wait(void)
+{
+	uint64_t idle_since;
+
+	/* While rings are full of work, the system call that asks for events can wait a little. */
+	if (queues_have_work() || port_io_ready()) {
+		if (++state.busy_ticks % BUSY_TICKS_PER_WAIT == 0)
+			loop_events(0);
+		return;
+	}
+	idle_since = out_now_ns();
+	if (loop_spin(idle_since))
+		return;
+	loop_events(queues_arm() ? 0 : loop_timeout(idle_since));
+	/* Spinning pays if it would have caught what ended this idleness. */
+	state.spin_pays = out_now_ns() - idle_since <= state.spin_ns;
 }
 
 static void loop_reap(void)
@@ -173,11 +196,7 @@ static void loop_reap(void)
 void loop_run(void (*tick_end)(void))
 {
 	while (!state.end) {
-		uint64_t tokens[EVENTS_MAX];
-		unsigned n = port_wait(tokens, EVENTS_MAX, loop_timeout());
-
-		for (unsigned i = 0; i < n; i++)
-			loop_event(tokens[i]);
+		loop_wait();
 		loop_timers();
 		(void)queues_peek();
 		queues_run();
