@@ -152,7 +152,10 @@ struct port_file {
 	char *map_at;
 };
 
-/* Opens, locks, sizes, and chooses the engine. On failure *what is what could not be done. */
+/*
+ * Opens, locks, sizes, and chooses the engine. -EAGAIN: someone else has it locked. On another failure
+ * *what is what could not be done.
+ */
 int port_file_open(
 	struct port_file *file, const struct port_file_options *options, const char **what);
 void port_file_close(struct port_file *file);

@@ -171,7 +171,7 @@ static int file_prepare(
 		*what = "neither a file nor a block device";
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
 	}
-	*what = "in use by another vubox (--no-lock serves it all the same)";
+	*what = "cannot lock";
 	if (!o->no_lock && flock(f->fd, (o->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
 		return -errno;
 	*what = "cannot grow it";

@@ -147,7 +147,8 @@ static int64_t loop_timeout(uint64_t now_ns)
 	int64_t timeout = -1;
 
 	if (state.timers)
-		timeout = state.timers->at_ns > now_ns ? (int64_t)(state.timers->at_ns - now_ns) : 0;
+		timeout =
+			state.timers->at_ns > now_ns ? (int64_t)(state.timers->at_ns - now_ns) : 0;
 	if (queues_polled() && (timeout < 0 || timeout > POLLED_NS))
 		timeout = POLLED_NS;
 	return timeout;

@@ -128,7 +128,12 @@ static int blk_open(struct device *dev, const struct option_value *v)
 			.engine = (enum port_engine)v[OPT_IO].number },
 		&what);
 	if (error < 0) {
-		log_error(dev->name, "%s: %s: %s", blk->path, what, log_errno(error));
+		if (error == -EAGAIN)
+			log_error(dev->name,
+				"%s: in use by another vubox (--no-lock serves it all the same)",
+				blk->path);
+		else
+			log_error(dev->name, "%s: %s: %s", blk->path, what, log_errno(error));
 		return EXIT_FAILED;
 	}
 	log_info(dev->name, "%s: %llu bytes, I/O by %s: %s", blk->path,
