@@ -78,9 +78,6 @@ $(BUILD)/flags: FORCE
 
 # ---- what a user does with it ----
 
-demo: vubox
-	sh tests/guest/demo.sh
-
 install: vubox
 	install -D -m 755 vubox $(DESTDIR)$(PREFIX)/bin/vubox
 	ln -sf vubox $(DESTDIR)$(PREFIX)/bin/vhost-user-blk

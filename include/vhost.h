@@ -1,7 +1,7 @@
 /*
  * Sessions: a device's socket, its one front-end at a time, and what that front-end has set.
  *
- *     CLOSED ──accept/connect──► OPEN ──hang-up, error──► CLOSING ──drained──► CLOSED
+ *     CLOSED --accept or connect--> OPEN --hang-up or error--> CLOSING --drained--> CLOSED
  *
  * A message that must wait until the I/O in flight has drained (see the table in msg.c) stays where
  * it is, and the session is paused: no queue of it takes new requests, no message is read.

@@ -15,7 +15,7 @@ static const struct option common[OPT_COMMON_COUNT] = {
 	[OPT_CLIENT] = { "client", 0, OPTION_FLAG, NULL, NULL, 0, 0,
 		"connect to --socket-path, again and again, as the front-end listens there" },
 	[OPT_POLL_US] = { "poll-us", 0, OPTION_NUMBER, "N", "32", 0, 1000000,
-		"before sleeping look at the rings for so many microseconds, if that pays; 0: never" },
+		"before sleeping, look at the rings so long if that pays; 0: never" },
 	[OPT_VERBOSE] = { "verbose", 'v', OPTION_FLAG, NULL, NULL, 0, 0,
 		"say what happens, not only what fails" },
 	[OPT_PRINT_CAPABILITIES] = { "print-capabilities", 'c', OPTION_FLAG, NULL, NULL, 0, 0,
