@@ -99,8 +99,8 @@ clean:
 	rm -rf build vubox
 
 help:
-	@echo "make              build ./vubox (CROSS=prefix- cross-builds, DEVICES=\"blk\" leaves the rest out)"
-	@echo "make demo         boot a real guest on it and show that its disk works (Debian; under a minute)"
+	@echo "make              build ./vubox (CROSS=prefix-, DEVICES=\"blk\" leaves the rest out)"
+	@echo "make demo         boot a real guest on it and show that its disk works"
 	@echo "make test         every test; installs what it needs on Debian"
 	@echo "make check        the quick tests: unit, shape, what must not compile"
 	@echo "make bench        measure it against qemu-storage-daemon in one interleaved run"

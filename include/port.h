@@ -153,8 +153,8 @@ struct port_file {
 };
 
 /*
- * Opens, locks, sizes, and chooses the engine. -EAGAIN: someone else has it locked. On another failure
- * *what is what could not be done.
+ * Opens, locks, sizes, and chooses the engine. -EAGAIN: someone else has it locked. On another
+ * failure *what is what could not be done.
  */
 int port_file_open(
 	struct port_file *file, const struct port_file_options *options, const char **what);
