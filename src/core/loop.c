@@ -125,7 +125,7 @@ void loop_poll(uint64_t ns)
 /* Looks at the rings for a while before sleeping; true if that found work. */
 static bool loop_spin(uint64_t since_ns)
 {
-	uint64_t spin_ns = state.spin_pays ? state.spin_ns : 0;
+	uint64_t spin_ns = state.spin_pays && port_io_pending() == 0 ? state.spin_ns : 0;
 
 	if (queues_polled() && spin_ns < POLLED_SPIN_NS)
 		spin_ns = POLLED_SPIN_NS;

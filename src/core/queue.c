@@ -232,7 +232,10 @@ static int queue_take(struct queue *q, struct request *req, const char **why)
 	return vring_pop(&q->ring, mem, req, why);
 }
 
-/* Gives the device one request: 1; 0: there is none; -EAGAIN: later. */
+/*
+ * Gives the device one request: 1; 0: there is none; -EAGAIN: others hold what it needs; -EBUSY: the
+ * device does not take one now, and will say when.
+ */
 static int queue_step(struct queue *q)
 {
 	struct device *dev = q->device;
@@ -243,7 +246,7 @@ static int queue_step(struct queue *q)
 	if (q->inflight.resubmit_left == 0 && !vring_has_work(&q->ring))
 		return 0;
 	if (dev->class->can_take && !dev->class->can_take(dev))
-		return -EAGAIN;
+		return -EBUSY;
 	req = request_get(q->in_flight);
 	if (!req)
 		return -EAGAIN;
@@ -277,8 +280,8 @@ static void queue_run(struct queue *q)
 		list_add(QUEUE_READY, q);
 	else if (found == 0)
 		list_add(QUEUE_IDLE, q);
-	else if (q->in_flight == 0 && !q->device->class->can_take)
-		list_add(QUEUE_READY, q); /* others hold what it waits for */
+	else if (found == -EAGAIN && q->in_flight == 0)
+		list_add(QUEUE_READY, q); /* nothing of its own will wake it: look again */
 	else
 		q->starved = true; /* until one of its requests is done, or the device says so */
 }
