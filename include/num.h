@@ -5,6 +5,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* The value of a macro as a string. */
+#define TEXT_OF(macro)  TEXT_OF_(macro)
+#define TEXT_OF_(value) #value
+
 #define countof(a) (sizeof(a) / sizeof((a)[0]))
 
 /* a + b into *sum; false (and *sum untouched) if that leaves 64 bits. */

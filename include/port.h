@@ -29,7 +29,7 @@ int port_read_file(const char *path, char *buf, size_t size);
 /* Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed. */
 enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN };
 
-/* From now on these signals are events of the descriptor that is returned; SIGPIPE is ignored. */
+/* From now on these signals are events of the descriptor that is returned. */
 int port_signals_open(void);
 enum port_signal port_signals_next(int fd);
 
@@ -95,7 +95,10 @@ int port_socket_kind(int fd);
  * is closed and makes it -EMSGSIZE). 0: the other side has hung up. -EAGAIN: nothing now.
  */
 int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count);
-/* Sends all, and send_fd if that is >= 0, or fails: -EAGAIN if the other side does not read. */
+/*
+ * Sends all, and send_fd if that is >= 0. -EAGAIN: nothing was sent, as the other side has not read
+ * enough; -EPIPE: only a part was.
+ */
 int port_send(int fd, const void *buf, size_t len, int send_fd);
 
 /* ---- shared memory ---- */
@@ -153,7 +156,8 @@ struct port_file {
 };
 
 /*
- * Opens, locks, sizes, and chooses the engine. -EAGAIN: someone else has it locked. On another
+ * Opens, locks, sizes, and chooses the engine. -EAGAIN: someone else has it
+ * locked for longer than a killed process needs to go (this waits for it). On another
  * failure *what is what could not be done.
  */
 int port_file_open(

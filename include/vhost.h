@@ -71,11 +71,12 @@ struct endpoint {
 struct session {
 	struct device *device;
 	struct endpoint endpoint;
-	uint8_t state;     /* enum session_state */
-	bool pausing;      /* a complete message waits for the drain */
-	bool ending;       /* the process ends */
-	bool looking;      /* SIGHUP: the device looks again when nothing is in flight */
-	bool reading;      /* watch is valid */
+	uint8_t state; /* enum session_state */
+	bool pausing;  /* a complete message waits for the drain */
+	bool replying; /* a reply waits until the front-end reads; no message is taken meanwhile */
+	bool ending;   /* the process ends */
+	bool looking;  /* SIGHUP: the device looks again when nothing is in flight */
+	bool reading;  /* watch is valid */
 	bool config_stale; /* the front-end is to be told of a change when it starts a ring */
 	bool has_backend, has_inflight;
 	int fd, watch;
@@ -83,6 +84,9 @@ struct session {
 
 	uint32_t received; /* bytes of `message` that are here */
 	struct message message;
+
+	uint32_t reply_size; /* of the payload, with replying */
+	struct loop_timer reply_again;
 
 	uint64_t features; /* that the driver accepted */
 	uint64_t protocol_features;
@@ -100,6 +104,8 @@ struct session {
 int session_serve(struct session *s);
 /* The end of the process: takes nothing new. */
 void session_end(struct session *s);
+/* Watches the connection for messages, or not for now. */
+void session_listen(struct session *s, bool on);
 /* Removes the socket file. */
 void session_unlink(struct session *s);
 /* The front-end's fault, or its hang-up (why NULL): closes this connection. */
@@ -129,6 +135,8 @@ void message_resume(struct session *s);
 void message_drop(struct session *s);
 /* Takes over descriptor i of a message. */
 int message_take_fd(struct message *m, unsigned i);
+/* Forgets a reply that waits. */
+void message_drop_reply(struct session *s);
 /* Sends a request on the back-end channel; what it cannot take is lost, with a line. */
 void message_to_frontend(struct session *s, uint32_t request);
 

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/vfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -157,6 +158,23 @@ static int choose_engine(struct port_file *f, enum port_engine wanted)
 	return 0;
 }
 
+/*
+ * Locks it, for reading or writing. A process that was killed may hold its lock a little longer than
+ * it lives: its io_uring gives the file back later. So wait a second for it.
+ */
+static int file_lock(struct port_file *f)
+{
+	enum { TRIES = 100 };
+	const struct timespec between = { .tv_nsec = 10000000 };
+
+	for (int i = 0; flock(f->fd, (f->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0; i++) {
+		if (errno != EWOULDBLOCK || i == TRIES)
+			return -errno;
+		(void)nanosleep(&between, NULL);
+	}
+	return 0;
+}
+
 static int file_prepare(
 	struct port_file *f, const struct port_file_options *o, int flags, const char **what)
 {
@@ -172,8 +190,9 @@ static int file_prepare(
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
 	}
 	*what = "cannot lock";
-	if (!o->no_lock && flock(f->fd, (o->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
-		return -errno;
+	error = o->no_lock ? 0 : file_lock(f);
+	if (error < 0)
+		return error;
 	*what = "cannot grow it";
 	if (!f->block_device && o->create_size > (uint64_t)st.st_size &&
 		(o->create_size > INT64_MAX || ftruncate(f->fd, (off_t)o->create_size) < 0))

@@ -11,6 +11,9 @@
 #include "port.h"
 #include "text.h"
 
+/* Front-ends that may wait to be accepted; each is turned away or served at once. */
+enum { BACKLOG = 128 };
+
 static int socket_open(void)
 {
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -82,7 +85,7 @@ static int bind_by_rename(int fd, const char *path)
 	(void)unlink(address.sun_path); /* of a process long dead that had our pid */
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return -errno;
-	if (listen(fd, 8) < 0 || rename(address.sun_path, path) < 0) {
+	if (listen(fd, BACKLOG) < 0 || rename(address.sun_path, path) < 0) {
 		int error = -errno;
 
 		(void)unlink(address.sun_path);
@@ -100,7 +103,7 @@ static int bind_in_place(int fd, const char *path)
 	if (error < 0)
 		return error;
 	(void)unlink(path);
-	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, 8) < 0)
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || listen(fd, BACKLOG) < 0)
 		return -errno;
 	return 0;
 }
@@ -254,5 +257,5 @@ int port_send(int fd, const void *buf, size_t len, int send_fd)
 	while (n < 0 && errno == EINTR);
 	if (n < 0)
 		return -errno;
-	return (size_t)n == len ? 0 : -EAGAIN;
+	return (size_t)n == len ? 0 : -EPIPE;
 }

@@ -111,28 +111,58 @@ int message_take_fd(struct message *m, unsigned i)
 	return fd;
 }
 
-void message_drop(struct session *s)
+/* Closes the descriptors that nobody has taken. */
+static void close_fds(struct message *m)
 {
-	struct message *m = &s->message;
-
 	for (unsigned i = 0; i < m->fd_count; i++)
 		if (m->fds[i] >= 0)
 			port_close(m->fds[i]);
 	m->fd_count = 0;
+}
+
+void message_drop(struct session *s)
+{
+	close_fds(&s->message);
 	s->received = 0;
+}
+
+void message_drop_reply(struct session *s)
+{
+	if (!s->replying)
+		return;
+	loop_timer_clear(&s->reply_again);
+	if (s->message.reply_fd >= 0)
+		port_close(s->message.reply_fd);
+	s->replying = false;
+}
+
+/* Sends the reply that is in the message, now or as soon as the front-end has read others. */
+static void send_reply(void *owner)
+{
+	enum { AGAIN_NS = 5000000 };
+	struct session *s = owner;
+	struct message *m = &s->message;
+	int error = port_send(s->fd, &m->header, sizeof(m->header) + s->reply_size, m->reply_fd);
+
+	if (error == -EAGAIN) {
+		loop_timer_set(&s->reply_again, out_now_ns() + AGAIN_NS, send_reply, s);
+		session_listen(s, false);
+		return;
+	}
+	message_drop_reply(s);
+	if (error < 0)
+		session_close(s, "it does not take our reply");
+	else if (!s->pausing)
+		session_listen(s, true);
 }
 
 static void reply(struct session *s, uint32_t size)
 {
-	struct message *m = &s->message;
-
-	m->header.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
-	m->header.size = size;
-	if (port_send(s->fd, &m->header, sizeof(m->header) + size, m->reply_fd) < 0)
-		session_close(s, "it does not take our reply");
-	if (m->reply_fd >= 0)
-		port_close(m->reply_fd);
-	m->reply_fd = -1;
+	s->message.header.flags = VHOST_USER_VERSION | VHOST_USER_REPLY;
+	s->message.header.size = size;
+	s->reply_size = size;
+	s->replying = true;
+	send_reply(s);
 }
 
 static void reply_u64(struct session *s, uint64_t value)
@@ -153,6 +183,7 @@ static void refuse(struct session *s, const char *name, uint8_t flags)
 	if (log_allow(&s->limit, s->device->name))
 		log_error(s->device->name, "refused %s (%u): its feature is not negotiated", name,
 			s->message.header.request);
+	close_fds(&s->message);
 	if ((flags & REPLY_EMPTY) != 0)
 		reply(s, 0);
 	else if ((flags & REPLY_MASK) != 0 || wants_ack(s))
@@ -195,9 +226,11 @@ static void dispatch(struct session *s)
 		refuse(s, row->name, row->flags);
 	} else if ((row->flags & DRAIN) != 0 && device_in_flight(s->device) > 0) {
 		s->pausing = true;
+		session_listen(s, false); /* the next ones wait in the socket: do not be woken */
 		return;
 	} else {
 		error = row->handler(s, m, &why);
+		close_fds(m); /* before the front-end hears that it is done */
 		finish(s, row, error, why);
 	}
 	message_drop(s);
@@ -252,6 +285,8 @@ void message_read(struct session *s)
 {
 	struct message *m = &s->message;
 
+	if (s->state != SESSION_OPEN || s->pausing || s->replying)
+		return;
 	for (unsigned count = 0; count < MESSAGES_PER_TICK;) {
 		if (s->received < sizeof(m->header) ||
 			s->received - sizeof(m->header) < m->header.size) {
@@ -262,7 +297,7 @@ void message_read(struct session *s)
 				continue;
 		}
 		dispatch(s);
-		if (s->state != SESSION_OPEN || s->pausing)
+		if (s->state != SESSION_OPEN || s->pausing || s->replying)
 			return;
 		count++;
 	}

@@ -10,42 +10,32 @@ enum { RETRY_FIRST_MS = 50, RETRY_MAX_MS = 1000 };
 
 static void session_readable(void *owner)
 {
-	struct session *s = owner;
-
-	if (s->state == SESSION_OPEN && !s->pausing)
-		message_read(s);
-	if (s->reading && s->pausing) {
-		/* The next messages wait in the socket; do not be woken for them. */
-		loop_unwatch(s->watch);
-		s->reading = false;
-	}
+	message_read(owner);
 }
 
-static int session_read_on(struct session *s)
+void session_listen(struct session *s, bool on)
 {
-	int watch = loop_watch(s->fd, PORT_LEVEL, session_readable, s);
-
-	if (watch < 0)
-		return watch;
-	s->watch = watch;
-	s->reading = true;
-	return 0;
+	if (s->reading == on)
+		return;
+	if (!on) {
+		loop_unwatch(s->watch);
+		s->reading = false;
+		return;
+	}
+	s->watch = loop_watch(s->fd, PORT_LEVEL, session_readable, s);
+	if (s->watch < 0)
+		session_close(s, "it cannot be watched");
+	else
+		s->reading = true;
 }
 
 static void session_open(struct session *s, int fd)
 {
-	int error;
-
 	ASSERT(s->state == SESSION_CLOSED);
 	s->fd = fd;
-	error = session_read_on(s);
-	if (error < 0) {
-		log_error(s->device->name, "cannot watch a connection: %s", log_errno(error));
-		port_close(fd);
-		return;
-	}
 	s->state = SESSION_OPEN;
 	log_info(s->device->name, "a front-end has connected");
+	session_listen(s, true);
 }
 
 static void endpoint_watch(void *owner);
@@ -72,8 +62,7 @@ static void endpoint_accept(void *owner)
 	int fd;
 
 	/* A front-end that has gone makes room for its successor, even if both come in one tick. */
-	if (s->state == SESSION_OPEN && !s->pausing)
-		message_read(s);
+	message_read(s);
 	if (s->state == SESSION_CLOSING) {
 		/* The next one waits in the backlog until the I/O of this one has drained. */
 		endpoint_unwatch(s);
@@ -194,9 +183,8 @@ void session_close(struct session *s, const char *why)
 	else if (!why)
 		log_info(s->device->name, "the connection to the front-end is closed");
 	message_drop(s);
-	if (s->reading)
-		loop_unwatch(s->watch);
-	s->reading = false;
+	message_drop_reply(s);
+	session_listen(s, false);
 	port_close(s->fd);
 	s->pausing = false;
 	s->state = SESSION_CLOSING;
@@ -214,8 +202,8 @@ void session_progress(struct session *s)
 		message_resume(s);
 		if (s->state != SESSION_OPEN)
 			return;
-		if (!s->reading && session_read_on(s) < 0)
-			session_close(s, "it cannot be watched");
+		if (!s->replying)
+			session_listen(s, true);
 		device_ready(s->device);
 	}
 }

@@ -361,8 +361,8 @@ static int inflight_map(
 		s->device->queues[k].inflight = (struct inflight){ 0 };
 	s->has_inflight = false;
 	port_unmap(&s->inflight_map);
-	*why = "cannot map it";
-	error = port_map(&s->inflight_map, fd, i->mmap_offset, need, true, &at);
+	*why = "it is smaller than it says, or cannot be mapped";
+	error = port_map(&s->inflight_map, fd, i->mmap_offset, i->mmap_size, true, &at);
 	if (error < 0)
 		return error;
 	s->inflight = (struct guest *)at;
