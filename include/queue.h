@@ -16,8 +16,8 @@
 
 struct device;
 
-/* A list of queues that want something in this tick; a queue is at most once in each. */
-enum queue_list { QUEUE_READY, QUEUE_DIRTY, QUEUE_IDLE, QUEUE_LISTS };
+/* Lists of queues; a queue is at most once in each. */
+enum queue_list { QUEUE_READY, QUEUE_DIRTY, QUEUE_IDLE, QUEUE_WAITING, QUEUE_LISTS };
 
 /* Zero is a queue that was never set up. */
 struct queue {

@@ -232,6 +232,17 @@ static int queue_take(struct queue *q, struct request *req, const char **why)
 	return vring_pop(&q->ring, mem, req, why);
 }
 
+/* Gives a request back to the pool, and a turn to those who waited for the long array it held. */
+static void queue_put(struct queue *q, struct request *req)
+{
+	bool was_long = req->chain.long_slot > 0;
+	struct queue *waiting;
+
+	request_put(req, q->in_flight);
+	while (was_long && (waiting = list_take(QUEUE_WAITING)))
+		queue_ready(waiting);
+}
+
 /*
  * Gives the device one request: 1; 0: there is none; -EAGAIN: others hold what it needs; -EBUSY: the
  * device does not take one now, and will say when.
@@ -252,7 +263,7 @@ static int queue_step(struct queue *q)
 		return -EAGAIN;
 	found = queue_take(q, req, &why);
 	if (found <= 0) {
-		request_put(req, q->in_flight);
+		queue_put(q, req);
 		if (found == -EINVAL)
 			queue_break(q, why);
 		return found;
@@ -281,7 +292,7 @@ static void queue_run(struct queue *q)
 	else if (found == 0)
 		list_add(QUEUE_IDLE, q);
 	else if (found == -EAGAIN && q->in_flight == 0)
-		list_add(QUEUE_READY, q); /* nothing of its own will wake it: look again */
+		list_add(QUEUE_WAITING, q); /* for a long array: nothing of its own will wake it */
 	else
 		q->starved = true; /* until one of its requests is done, or the device says so */
 }
@@ -355,7 +366,7 @@ static void request_end(struct request *req)
 
 	ASSERT(q->in_flight > 0);
 	q->in_flight--;
-	request_put(req, q->in_flight);
+	queue_put(q, req);
 	if (q->starved)
 		queue_ready(q);
 }
