@@ -51,7 +51,8 @@ OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 # ---- the binary ----
 
-all: vubox
+# Another build directory leaves ./vubox as it is.
+all: $(if $(filter build,$(BUILD)),vubox,$(BUILD)/vubox)
 	$(if $(IS_MUSL),,@echo "note: no musl compiler: ./vubox is static with the host's libc," \
 		"and larger (apt-get install musl-tools)")
 

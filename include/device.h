@@ -26,7 +26,7 @@ struct device_class {
 	const char *name;          /* the word on the command line */
 	const char *summary;       /* for --list and --help: one line */
 	const char *json_type;     /* VHostUserBackendType of QEMU's vhost-user.json */
-	const char *json_features; /* its features as a JSON array */
+	const char *json_features; /* its features as a JSON array, or NULL */
 	uint32_t virtio_id;
 
 	const struct option *options;

@@ -15,6 +15,9 @@
 
 /* ---- the process ---- */
 
+/* Before anything is opened: makes sure that the descriptors 0 to 2 are there. */
+int port_process_open(void);
+
 /* Writes all of it to stdout (may block: only before anything is served). */
 void port_write_out(const char *text, size_t len);
 

@@ -104,8 +104,9 @@ struct session {
 int session_serve(struct session *s);
 /* The end of the process: takes nothing new. */
 void session_end(struct session *s);
-/* Watches the connection for messages, or not for now. */
-void session_listen(struct session *s, bool on);
+/* Watches the connection for messages (false: it cannot be watched), or not for now. */
+bool session_listen(struct session *s);
+void session_deafen(struct session *s);
 /* Removes the socket file. */
 void session_unlink(struct session *s);
 /* The front-end's fault, or its hang-up (why NULL): closes this connection. */

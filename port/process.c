@@ -37,6 +37,15 @@ _Noreturn void out_abort(void)
 	abort();
 }
 
+int port_process_open(void)
+{
+	/* A descriptor that the parent has closed would be the next thing that we open: an image, say. */
+	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
+			return -errno;
+	return 0;
+}
+
 void port_write_out(const char *text, size_t len)
 {
 	while (len > 0) {

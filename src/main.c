@@ -22,8 +22,8 @@ static void print_capabilities(const struct device_class *class)
 {
 	char line[256];
 	size_t n =
-		text_format(line, sizeof(line), "{\n  \"type\": \"%s\",\n  \"features\": %s\n}\n",
-			class->json_type, class->json_features);
+		text_format(line, sizeof(line), "{\n  \"type\": \"%s\"%s%s\n}\n", class->json_type,
+			class->json_features ? ",\n  \"features\": " : "", class->json_features);
 
 	port_write_out(line, n);
 }
@@ -103,15 +103,20 @@ static int make_device(const struct device_class *class, const char *where, int 
 	return EXIT_OK;
 }
 
+static const struct device_class *find_class(const char *where, const char *name)
+{
+	const struct device_class *class = device_find(name);
+
+	if (!class)
+		log_error(where, "%s: no such device (see vubox --list)", name);
+	return class;
+}
+
 static int make_named(const char *where, int count, char **words)
 {
-	const struct device_class *class = device_find(words[0]);
+	const struct device_class *class = find_class(where, words[0]);
 
-	if (!class) {
-		log_error(where, "%s: no such device (see vubox --list)", words[0]);
-		return EXIT_USAGE;
-	}
-	return make_device(class, where, count - 1, words + 1);
+	return class ? make_device(class, where, count - 1, words + 1) : EXIT_USAGE;
 }
 
 /* DEVICE … -- DEVICE … -- …; class is that of the first, if argv[0] has named it. */
@@ -171,8 +176,8 @@ static void list_devices(void)
 	}
 }
 
-/* The device that a symlink's name means: blk for vhost-user-blk and virtio-blk. */
-static const struct device_class *class_of_program(const char *program)
+/* What a symlink's name says: "blk" for vhost-user-blk and virtio-blk. NULL: nothing. */
+static const char *device_of_program(const char *program)
 {
 	static const char *const prefixes[] = { "vhost-user-", "virtio-" };
 	const char *slash = strrchr(program, '/');
@@ -180,18 +185,21 @@ static const struct device_class *class_of_program(const char *program)
 
 	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
 		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			return device_find(name + strlen(prefixes[i]));
+			return name + strlen(prefixes[i]);
 	return NULL;
 }
 
 static int make_from_command_line(int argc, char **argv)
 {
 	static const char config[] = "--config";
-	const struct device_class *class = argc > 0 ? class_of_program(argv[0]) : NULL;
+	const char *device = argc > 0 ? device_of_program(argv[0]) : NULL;
 	const char *word = argc > 1 ? argv[1] : NULL;
 
-	if (class)
-		return make_all(class, argc - 1, argv + 1);
+	if (device) {
+		const struct device_class *class = find_class(NULL, device);
+
+		return class ? make_all(class, argc - 1, argv + 1) : EXIT_USAGE;
+	}
 	if (!word) {
 		log_error(NULL, "say which device to serve (see vubox --help)");
 		return EXIT_USAGE;
@@ -335,10 +343,12 @@ static int serve(void)
 
 int main(int argc, char **argv)
 {
-	int result = loop_open();
+	int result = port_process_open();
 
+	if (result == 0)
+		result = loop_open();
 	if (result < 0) {
-		log_error(NULL, "cannot wait for events: %s", log_errno(result));
+		log_error(NULL, "cannot start: %s", log_errno(result));
 		port_exit(EXIT_FAILED);
 	}
 	result = make_from_command_line(argc, argv);

@@ -146,14 +146,14 @@ static void send_reply(void *owner)
 
 	if (error == -EAGAIN) {
 		loop_timer_set(&s->reply_again, out_now_ns() + AGAIN_NS, send_reply, s);
-		session_listen(s, false);
+		session_deafen(s);
 		return;
 	}
 	message_drop_reply(s);
 	if (error < 0)
 		session_close(s, "it does not take our reply");
-	else if (!s->pausing)
-		session_listen(s, true);
+	else if (!s->pausing && !session_listen(s))
+		session_close(s, "it cannot be watched");
 }
 
 static void reply(struct session *s, uint32_t size)
@@ -226,7 +226,7 @@ static void dispatch(struct session *s)
 		refuse(s, row->name, row->flags);
 	} else if ((row->flags & DRAIN) != 0 && device_in_flight(s->device) > 0) {
 		s->pausing = true;
-		session_listen(s, false); /* the next ones wait in the socket: do not be woken */
+		session_deafen(s); /* the next ones wait in the socket: do not be woken */
 		return;
 	} else {
 		error = row->handler(s, m, &why);

@@ -327,6 +327,7 @@ void queues_publish(void)
 	}
 }
 
+/* (Here and in queues_peek: a starved queue has work, but looking at it would not help it.) */
 bool queues_arm(void)
 {
 	struct queue *q;
@@ -334,7 +335,7 @@ bool queues_arm(void)
 	if (state.polled > 0 && queues_peek())
 		return true;
 	for (q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
-		if (queue_works(q) && vring_arm(&q->ring))
+		if (queue_works(q) && !q->starved && vring_arm(&q->ring))
 			queue_ready(q);
 	/* Armed and empty: a kick brings it back. A polled one has to be looked at. */
 	for (q = state.polled > 0 ? NULL : list_take(QUEUE_IDLE); q; q = list_take(QUEUE_IDLE))
@@ -345,7 +346,7 @@ bool queues_arm(void)
 bool queues_peek(void)
 {
 	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
-		if (queue_works(q) && vring_has_work(&q->ring))
+		if (queue_works(q) && !q->starved && vring_has_work(&q->ring))
 			queue_ready(q);
 	return queues_have_work();
 }

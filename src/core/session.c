@@ -13,20 +13,20 @@ static void session_readable(void *owner)
 	message_read(owner);
 }
 
-void session_listen(struct session *s, bool on)
+void session_deafen(struct session *s)
 {
-	if (s->reading == on)
-		return;
-	if (!on) {
+	if (s->reading)
 		loop_unwatch(s->watch);
-		s->reading = false;
-		return;
+	s->reading = false;
+}
+
+bool session_listen(struct session *s)
+{
+	if (!s->reading) {
+		s->watch = loop_watch(s->fd, PORT_LEVEL, session_readable, s);
+		s->reading = s->watch >= 0;
 	}
-	s->watch = loop_watch(s->fd, PORT_LEVEL, session_readable, s);
-	if (s->watch < 0)
-		session_close(s, "it cannot be watched");
-	else
-		s->reading = true;
+	return s->reading;
 }
 
 static void session_open(struct session *s, int fd)
@@ -35,7 +35,8 @@ static void session_open(struct session *s, int fd)
 	s->fd = fd;
 	s->state = SESSION_OPEN;
 	log_info(s->device->name, "a front-end has connected");
-	session_listen(s, true);
+	if (!session_listen(s))
+		session_close(s, "it cannot be watched");
 }
 
 static void endpoint_watch(void *owner);
@@ -184,7 +185,7 @@ void session_close(struct session *s, const char *why)
 		log_info(s->device->name, "the connection to the front-end is closed");
 	message_drop(s);
 	message_drop_reply(s);
-	session_listen(s, false);
+	session_deafen(s);
 	port_close(s->fd);
 	s->pausing = false;
 	s->state = SESSION_CLOSING;
@@ -202,8 +203,8 @@ void session_progress(struct session *s)
 		message_resume(s);
 		if (s->state != SESSION_OPEN)
 			return;
-		if (!s->replying)
-			session_listen(s, true);
+		if (!s->replying && !session_listen(s))
+			session_close(s, "it cannot be watched");
 		device_ready(s->device);
 	}
 }

@@ -14,7 +14,7 @@ enum { OPT_SOURCE };
 
 static const struct option options[] = {
 	[OPT_SOURCE] = { "source", 0, OPTION_TEXT, "PATH", NULL, 0, 0,
-		"read the bytes from here, such as /dev/hwrng, and not from getrandom(2)" },
+		"read the bytes from here, not from getrandom(2)" },
 };
 
 struct rng {
@@ -175,7 +175,6 @@ const struct device_class rng_class = {
 	.name = "rng",
 	.summary = "entropy",
 	.json_type = "rng",
-	.json_features = "[]",
 	.virtio_id = VIRTIO_ID_ENTROPY,
 	.options = options,
 	.option_count = countof(options),
