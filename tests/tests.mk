@@ -16,7 +16,8 @@ SCRIPTS := $(filter-out %/lib.sh %/prepare.sh %/demo.sh %/toolchain.sh,$(wildcar
 scripts_of = $(filter tests/$(1)/%,$(SCRIPTS))
 
 QUICK := $(call scripts_of,nocompile) tests/tidy.sh $(UNIT)
-SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO) $(call scripts_of,sim) \
+SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO) \
+	$(call scripts_of,sanitize) $(call scripts_of,sim) \
 	$(call scripts_of,guest) $(call scripts_of,fuzz) \
 	$(call scripts_of,mutants) $(call scripts_of,cross)
 

@@ -82,6 +82,24 @@ def header_data_and_status_share_descriptors(engine):
 
 
 @engines
+def an_indirect_table_at_the_end_of_a_chain(engine):
+    with Disk("--io=" + engine) as d:
+        f = ready(d.path)
+        base, ring = f.memory[0].guest, f.rings[0]
+        table = base + 0x180000
+        buffers = blk_buffers(f, OUT, 5, b"t" * 1024, cuts=((7,), (512,), ()))
+        for direct in range(1, len(buffers)):
+            f.write(base + STATUS_AT, b"\xee")
+            f.write(base + DATA_AT, bytes([direct]) * 1024)
+            ring.chain(buffers[direct:], table=table)
+            ring.chain([*buffers[:direct], (0, 0, False)])
+            ring.set_desc(direct, table, 16 * (len(buffers) - direct), INDIRECT)
+            ring.offer(0)
+            assert ring.take_used() == (0, 1) and f.read(base + STATUS_AT, 1) == b"\0"
+            assert d.bytes(2560, 1024) == bytes([direct]) * 1024
+
+
+@engines
 def long_chains(engine):
     """As many segments as a ring has room for, and more requests of that kind than long arrays."""
     data = bytes(i & 255 for i in range(512 * 20))

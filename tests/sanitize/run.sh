@@ -1,0 +1,27 @@
+#!/bin/sh
+# The protocol suites once more, against a vubox built with AddressSanitizer and UBSan.
+#
+# hang guard: 900 s
+set -u
+cd "$(dirname "$0")/../.." || exit 2
+
+build=build/tests/sanitize
+mkdir -p "$build"
+CFLAGS="-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Iport -O1 -g"
+SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
+# shellcheck disable=SC2086 # flags are words
+if ! clang $CFLAGS $SANITIZE src/*.c src/*/*.c port/*.c -o "$build/vubox"; then
+	echo "not ok sanitize: it does not compile (replay: tests/sanitize/run.sh)"
+	exit 1
+fi
+
+# SIGBUS is ours to handle; what is too large or too slow here is left to the real binary.
+export ASAN_OPTIONS=handle_sigbus=0:detect_leaks=1
+export VUBOX="$build/vubox" VUBOX_SANITIZED=1
+failed=0
+for suite in tests/proto/[!f]*.py; do
+	"$suite" >"$build/cases" || failed=1
+	grep -E '^(ok|not ok|skip) ' "$build/cases" |
+		sed "s/^ok /ok sanitized /; s/^not ok /not ok sanitized /; s/(replay: /&ASAN_OPTIONS=$ASAN_OPTIONS VUBOX=$(echo $build | sed 's|/|\\/|g')\\/vubox /"
+done
+exit "$failed"
