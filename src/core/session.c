@@ -39,22 +39,32 @@ static void session_open(struct session *s, int fd)
 		session_close(s, "it cannot be watched");
 }
 
-static void endpoint_watch(void *owner);
-
 static void endpoint_unwatch(struct session *s)
 {
 	loop_unwatch(s->endpoint.watch);
 	s->endpoint.watched = false;
 }
 
-/* Out of descriptors or memory: the connection stays in the backlog, and we look again later. */
+static void endpoint_rested(void *owner)
+{
+	(void)owner; /* the tick that this wakes watches the socket again */
+}
+
+/* Out of descriptors or memory: connections stay in the backlog, and we look again later. */
 static void endpoint_rest(struct session *s, int error)
 {
 	if (log_allow(&s->limit, s->device->name))
 		log_error(s->device->name, "cannot accept a connection yet: %s", log_errno(error));
-	endpoint_unwatch(s);
+	if (s->endpoint.watched)
+		endpoint_unwatch(s);
 	loop_timer_set(
-		&s->endpoint.retry, out_now_ns() + RETRY_MAX_MS * NS_PER_MS, endpoint_watch, s);
+		&s->endpoint.retry, out_now_ns() + RETRY_MAX_MS * NS_PER_MS, endpoint_rested, s);
+}
+
+/* Whether it cannot be told yet if the front-end we have is still there. */
+static bool session_undecided(const struct session *s)
+{
+	return s->state == SESSION_CLOSING || s->pausing || s->replying;
 }
 
 static void endpoint_accept(void *owner)
@@ -64,9 +74,8 @@ static void endpoint_accept(void *owner)
 
 	/* A front-end that has gone makes room for its successor, even if both come in one tick. */
 	message_read(s);
-	if (s->state == SESSION_CLOSING) {
-		/* The next one waits in the backlog until the I/O of this one has drained. */
-		endpoint_unwatch(s);
+	if (session_undecided(s)) {
+		endpoint_unwatch(s); /* the next one waits in the backlog */
 		return;
 	}
 	fd = port_accept(s->endpoint.fd);
@@ -85,17 +94,17 @@ static void endpoint_accept(void *owner)
 	session_open(s, fd);
 }
 
-static void endpoint_watch(void *owner)
+/* Watches a listening socket whenever someone may be accepted from it. */
+static int endpoint_watch(struct session *s)
 {
-	struct session *s = owner;
-	int watch = loop_watch(s->endpoint.fd, PORT_LEVEL, endpoint_accept, s);
+	struct endpoint *e = &s->endpoint;
+	bool listens = e->kind == ENDPOINT_LISTEN || e->kind == ENDPOINT_LISTEN_FD;
 
-	if (watch < 0) {
-		log_error(s->device->name, "cannot watch the socket: %s", log_errno(watch));
-		return;
-	}
-	s->endpoint.watch = watch;
-	s->endpoint.watched = true;
+	if (!listens || e->watched || e->retry.set || s->ending || session_undecided(s))
+		return 0;
+	e->watch = loop_watch(e->fd, PORT_LEVEL, endpoint_accept, s);
+	e->watched = e->watch >= 0;
+	return e->watched ? 0 : e->watch;
 }
 
 static void endpoint_connect(void *owner)
@@ -127,9 +136,8 @@ int session_serve(struct session *s)
 		e->fd = port_listen(e->path, &e->id);
 		if (e->fd < 0)
 			return e->fd;
-		endpoint_watch(s);
-		return e->watched ? 0 : -ENOSPC;
-	case ENDPOINT_LISTEN_FD: endpoint_watch(s); return e->watched ? 0 : -ENOSPC;
+		return endpoint_watch(s);
+	case ENDPOINT_LISTEN_FD: return endpoint_watch(s);
 	case ENDPOINT_CONNECTED_FD:
 		session_open(s, e->fd);
 		return s->state == SESSION_OPEN ? 0 : -ENOSPC;
@@ -166,13 +174,9 @@ static void session_release(struct session *s)
 	s->features = s->protocol_features = s->status = 0;
 	s->device->class->accept(s->device, 0);
 	s->state = SESSION_CLOSED;
-	if (s->ending)
-		return;
-	if (e->kind == ENDPOINT_CLIENT)
+	if (!s->ending && e->kind == ENDPOINT_CLIENT)
 		loop_timer_set(
 			&e->retry, out_now_ns() + RETRY_FIRST_MS * NS_PER_MS, endpoint_connect, s);
-	else if (e->kind != ENDPOINT_CONNECTED_FD && !e->watched && !e->retry.set)
-		endpoint_watch(s);
 }
 
 void session_close(struct session *s, const char *why)
@@ -193,20 +197,29 @@ void session_close(struct session *s, const char *why)
 		session_release(s);
 }
 
+static void session_resume(struct session *s)
+{
+	message_resume(s);
+	if (s->state != SESSION_OPEN)
+		return;
+	if (!s->replying && !session_listen(s))
+		session_close(s, "it cannot be watched");
+	device_ready(s->device);
+}
+
 void session_progress(struct session *s)
 {
-	if (s->state == SESSION_CLOSED || device_in_flight(s->device) > 0)
-		return;
-	if (s->state == SESSION_CLOSING) {
-		session_release(s);
-	} else if (s->pausing && !s->ending) {
-		message_resume(s);
-		if (s->state != SESSION_OPEN)
-			return;
-		if (!s->replying && !session_listen(s))
-			session_close(s, "it cannot be watched");
-		device_ready(s->device);
+	int error;
+
+	if (s->state != SESSION_CLOSED && device_in_flight(s->device) == 0) {
+		if (s->state == SESSION_CLOSING)
+			session_release(s);
+		else if (s->pausing && !s->ending)
+			session_resume(s);
 	}
+	error = endpoint_watch(s);
+	if (error < 0)
+		endpoint_rest(s, error);
 }
 
 void session_check_memory(struct session *s)

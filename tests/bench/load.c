@@ -113,7 +113,8 @@ static void connect_to(const char *path)
 
 	snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
 	load.socket = socket(AF_UNIX, SOCK_STREAM, 0);
-	for (int i = 0; connect(load.socket, (struct sockaddr *)&address, sizeof(address)) < 0; i++) {
+	for (int i = 0; connect(load.socket, (struct sockaddr *)&address, sizeof(address)) < 0;
+		i++) {
 		if (i == 500)
 			die(path);
 		usleep(10000);
@@ -149,7 +150,8 @@ static void share_memory(void)
 	load.size = (load.size + 0x1fffff) & ~(size_t)0x1fffff;
 	if (fd < 0 || ftruncate(fd, (off_t)load.size) < 0)
 		die("no memory");
-	load.memory = mmap(NULL, load.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
+	load.memory =
+		mmap(NULL, load.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_POPULATE, fd, 0);
 	if (load.memory == MAP_FAILED)
 		die("no memory");
 	request(5, (uint64_t[]){ 1, 0, load.size, (uintptr_t)load.memory, 0 }, 40, fd);
@@ -223,9 +225,9 @@ static void publish(void)
 	__atomic_store_n(&load.avail[1], load.avail_idx, __ATOMIC_RELEASE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	event = load.used[2 + 4 * RING];
-	kick = load.event_idx ? (uint16_t)(load.avail_idx - event - 1) <
-					(uint16_t)(load.avail_idx - old) :
-				(load.used[0] & 1) == 0;
+	kick = load.event_idx
+		       ? (uint16_t)(load.avail_idx - event - 1) < (uint16_t)(load.avail_idx - old)
+		       : (load.used[0] & 1) == 0;
 	if (kick && write(load.kick, &(uint64_t){ 1 }, 8) != 8)
 		die("cannot kick");
 }
@@ -312,8 +314,12 @@ static void run(double seconds)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{ "socket", 1, NULL, 's' }, { "depth", 1, NULL, 'd' }, { "bytes", 1, NULL, 'b' },
-		{ "seconds", 1, NULL, 't' }, { "mode", 1, NULL, 'm' }, { "wait", 1, NULL, 'w' },
+		{ "socket", 1, NULL, 's' },
+		{ "depth", 1, NULL, 'd' },
+		{ "bytes", 1, NULL, 'b' },
+		{ "seconds", 1, NULL, 't' },
+		{ "mode", 1, NULL, 'm' },
+		{ "wait", 1, NULL, 'w' },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char *path = NULL;
