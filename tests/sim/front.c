@@ -1,0 +1,491 @@
+/* Front-ends: how a connection is set up, anew or after a death, and what its messages must give. */
+#include "sim.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "spec/vhost_user.h"
+#include "spec/virtio.h"
+#include "spec/virtio_blk.h"
+
+enum { TRIES_MAX = 30 };
+
+bool front_has(const struct front *f, unsigned protocol_feature)
+{
+	return (f->protocol >> protocol_feature & 1) != 0;
+}
+
+bool front_writes_through(const struct front *f)
+{
+	if ((f->features & VIRTIO_BLK_F_CONFIG_WCE) != 0)
+		return !f->writeback;
+	return (f->features & VIRTIO_BLK_F_FLUSH) == 0;
+}
+
+/* ---- messages ---- */
+
+static void lost(struct front *f)
+{
+	if (!f->connected)
+		return;
+	if (!w.faults)
+		fake_die("front-end %u lost its connection: %.*s", f->index, 300,
+			fake.log + (fake.log_len > 300 ? fake.log_len - 300 : 0));
+	front_hang_up(f);
+}
+
+static bool answered(void *arg)
+{
+	struct front *f = arg;
+
+	return fake_peek(f->fd) != -EAGAIN;
+}
+
+/* The answer to a message: its payload's length, or -1 (connection lost). */
+static int answer(struct front *f, uint32_t id, void *reply, uint32_t reply_len, int *fd)
+{
+	struct vhost_user_header h;
+	int n;
+
+	/* Who cannot be accepted now is accepted later. */
+	for (unsigned tries = 0; w.faults && tries < TRIES_MAX && !life_run(answered, f);)
+		tries++;
+	if (!life_run(answered, f))
+		fake_die("front-end %u waits for an answer to message %u, and all sleep", f->index,
+			id);
+	n = fake_recv(f->fd, &h, sizeof(h), fd);
+	if (n <= 0) {
+		lost(f);
+		return -1;
+	}
+	if (n != sizeof(h) || h.request != id || (h.flags & VHOST_USER_REPLY) == 0 ||
+		h.size > reply_len)
+		fake_die("a wrong answer to message %u: %u, flags %x, %u bytes", id, h.request,
+			h.flags, h.size);
+	if (h.size > 0 && fake_recv(f->fd, reply, h.size, NULL) != (int)h.size)
+		fake_die("an answer to message %u that is not whole", id);
+	return (int)h.size;
+}
+
+static bool say(struct front *f, uint32_t id, uint32_t flags, const void *payload, uint32_t len,
+	const int *fds, unsigned count)
+{
+	char bytes[sizeof(struct vhost_user_header) + 512];
+	struct vhost_user_header h = { id, VHOST_USER_VERSION | flags, len };
+
+	if (!f->connected)
+		return false;
+	sim_note("%u: says message %u", f->index, id);
+	w.quiet_ticks = 0;
+	memcpy(bytes, &h, sizeof(h));
+	if (len > 0)
+		memcpy(bytes + sizeof(h), payload, len);
+	if (fake_send(f->fd, bytes, sizeof(h) + len, fds, count) < 0)
+		lost(f);
+	return f->connected;
+}
+
+static bool ask_with_fd(struct front *f, uint32_t id, const void *payload, uint32_t len,
+	void *reply, uint32_t reply_len, int *fd)
+{
+	int n;
+
+	if (!say(f, id, fake_random(2) == 0 ? VHOST_USER_NEED_REPLY : 0, payload, len, NULL, 0))
+		return false;
+	n = answer(f, id, reply, reply_len, fd);
+	if (n >= 0 && n != (int)reply_len) {
+		if (!w.faults)
+			fake_die("an answer of %d bytes to message %u", n, id);
+		front_hang_up(f);
+	}
+	return f->connected;
+}
+
+bool front_ask(struct front *f, uint32_t id, const void *payload, uint32_t len, void *reply,
+	uint32_t reply_len)
+{
+	return ask_with_fd(f, id, payload, len, reply, reply_len, NULL);
+}
+
+static bool tell(struct front *f, uint32_t id, const void *payload, uint32_t len, const int *fds,
+	unsigned count)
+{
+	bool ack = f->acks && fake_random(2) == 0;
+	uint64_t result = 0;
+
+	if (!say(f, id, ack ? VHOST_USER_NEED_REPLY : 0, payload, len, fds, count))
+		return false;
+	if (ack && answer(f, id, &result, sizeof(result), NULL) < 0)
+		return false;
+	if (result == 0)
+		return true;
+	if (!w.faults)
+		fake_die("message %u was refused: %.*s", id, 200,
+			fake.log + (fake.log_len > 200 ? fake.log_len - 200 : 0));
+	front_hang_up(f);
+	return false;
+}
+
+bool front_tell(struct front *f, uint32_t id, const void *payload, uint32_t len, int fd)
+{
+	return tell(f, id, payload, len, &fd, fd >= 0);
+}
+
+bool front_sync(struct front *f)
+{
+	uint64_t features;
+
+	return front_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, &features, sizeof(features));
+}
+
+/* ---- memory ---- */
+
+static struct vhost_user_region region_of(const struct region *r)
+{
+	return (struct vhost_user_region){ r->gpa, r->size, r->user, r->offset };
+}
+
+bool front_region(struct front *f, uint32_t id, const struct region *r)
+{
+	struct vhost_user_mem_reg m = { 0, region_of(r) };
+
+	return front_tell(f, id, &m, sizeof(m),
+		id == VHOST_USER_ADD_MEM_REG || fake_random(2) == 0 ? r->fd : -1);
+}
+
+bool front_share_memory(struct front *f)
+{
+	struct vhost_user_mem_table table = { 0 };
+	int fds[VHOST_USER_MEM_TABLE_MAX];
+
+	f->shares = true;
+	for (unsigned i = 0; i < f->memory.count; i++) {
+		if (!f->memory.regions[i].shared)
+			continue;
+		table.regions[table.count] = region_of(&f->memory.regions[i]);
+		fds[table.count++] = f->memory.regions[i].fd;
+	}
+	return tell(f, VHOST_USER_SET_MEM_TABLE, &table,
+		8 + table.count * (uint32_t)sizeof(table.regions[0]), fds, table.count);
+}
+
+/* In one table, or one by one. */
+static bool share_all(struct front *f)
+{
+	struct memory *m = &f->memory;
+
+	if (f->shares || !front_has(f, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS) ||
+		fake_random(2) == 0)
+		return front_share_memory(f);
+	f->shares = true;
+	for (unsigned i = 0; i < m->count; i++)
+		if (m->regions[i].shared &&
+			!front_region(f, VHOST_USER_ADD_MEM_REG, &m->regions[i]))
+			return false;
+	return true;
+}
+
+/* ---- queues ---- */
+
+/* A fresh notification of any kind; the old one is closed. */
+static int notify_again(int old)
+{
+	if (old >= 0)
+		fake_close(old);
+	return fake_notify_new((enum port_notify_kind)(PORT_NOTIFY_EVENT + fake_random(4)));
+}
+
+static void notify_all_again(struct sim_queue *q)
+{
+	q->kick = notify_again(q->kick);
+	q->call = notify_again(q->call);
+	q->err = notify_again(q->err);
+}
+
+static bool tell_state(struct front *f, uint32_t id, const struct sim_queue *q, uint32_t num)
+{
+	struct vhost_user_vring_state s = { q->index, num };
+
+	return front_tell(f, id, &s, sizeof(s), -1);
+}
+
+bool front_start_queue(struct front *f, struct sim_queue *q)
+{
+	struct vhost_user_vring_addr a = { .index = q->index,
+		.desc = memory_user(&f->memory, q->desc),
+		.avail = memory_user(&f->memory, q->avail),
+		.used = memory_user(&f->memory, q->used) };
+	uint64_t index = q->index;
+	bool err = fake_random(2) == 0;
+
+	notify_all_again(q);
+	q->polled = fake_random(16) == 0;
+	if (!tell_state(f, VHOST_USER_SET_VRING_NUM, q, q->size) ||
+		!tell_state(f, VHOST_USER_SET_VRING_BASE, q, q->base) ||
+		!front_tell(f, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), -1) ||
+		(err && !front_tell(f, VHOST_USER_SET_VRING_ERR, &index, 8, q->err)) ||
+		!front_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, q->call))
+		return false;
+	if (q->polled)
+		index |= VHOST_USER_VRING_NO_FD;
+	f->fresh = false;
+	q->running = true;
+	q->walked_place = 0;
+	q->used_loads = 0;
+	if (!front_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, q->polled ? -1 : q->kick))
+		return false;
+	return (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0 ||
+	       tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, q->enabled);
+}
+
+void front_enable(struct front *f, struct sim_queue *q, bool on)
+{
+	if (q->enabled == on || (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0)
+		return;
+	q->enabled = false; /* nobody knows, until it is said and done */
+	if (tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, on) && front_sync(f))
+		q->enabled = on;
+}
+
+bool front_stop_queue(struct front *f, struct sim_queue *q)
+{
+	struct vhost_user_vring_state s = { q->index, 0 }, reply;
+
+	if (!front_ask(f, VHOST_USER_GET_VRING_BASE, &s, sizeof(s), &reply, sizeof(reply)))
+		return false;
+	q->running = false;
+	if (!q->evil && !front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) &&
+		reply.num != ring_used_idx(q))
+		fake_die("queue %u.%u stopped at %u, and %u are in its used ring", f->index,
+			q->index, reply.num, ring_used_idx(q));
+	q->base = (uint16_t)reply.num;
+	return true;
+}
+
+/* ---- from nothing to a working device ---- */
+
+/* The driver starts over, with other memory or the same. */
+static void start_over(struct front *f)
+{
+	struct memory *m = &f->memory;
+	bool missing = m->count == 0;
+
+	f->lawless = false;
+	for (unsigned i = 0; i < f->queue_count; i++) {
+		driver_abandon(&f->queues[i]);
+		f->queues[i].made = f->queues[i].running = false;
+	}
+	for (unsigned i = 0; i < m->count; i++) {
+		missing |= fake_memory_len(m->regions[i].fd) <
+			   m->regions[i].offset + m->regions[i].size;
+		if (!m->regions[i].shared)
+			memory_share(m, &m->regions[i], true);
+	}
+	if (missing || fake_random(4) == 0) {
+		memory_delete(m);
+		memory_new(m);
+	}
+	memory_free_all(m);
+	if (f->inflight_fd >= 0)
+		fake_close(f->inflight_fd);
+	f->inflight_fd = -1;
+	f->queues_used = (uint16_t)(1 + fake_random(f->queue_count));
+	for (unsigned i = 0; i < f->queues_used; i++) {
+		struct sim_queue *q = &f->queues[i];
+
+		ring_make(q);
+		notify_all_again(q);
+		q->enabled = true;
+	}
+	for (unsigned i = 0; i < f->queues_used; i++)
+		if (f->queues[i].evil) {
+			uint32_t len = 1024;
+
+			while ((f->queues[i].zone = memory_alloc(m, len, false)) == 0)
+				if ((len /= 2) == 64)
+					fake_die("sim: no room for a zone");
+			f->queues[i].zone_len = len;
+		}
+	f->writeback = true;
+	f->wce_age++;
+}
+
+static bool negotiate(struct front *f)
+{
+	uint64_t offer, protocol = 0, keep = 0, fallback = f->features;
+
+	if (!front_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, &offer, sizeof(offer)))
+		return false;
+	if (f->fresh) {
+		start_over(f);
+		keep = (uint64_t)fake_random(UINT32_MAX) << 32 | fake_random(UINT32_MAX);
+		keep |= VIRTIO_F_VERSION_1 |
+			(fake_random(4) > 0 ? VHOST_USER_F_PROTOCOL_FEATURES : 0);
+		f->features = offer & keep;
+	} else if ((fallback & ~offer) != 0) {
+		fake_die("features were offered before, and are not now");
+	}
+	if (!front_tell(f, VHOST_USER_SET_OWNER, NULL, 0, -1))
+		return false;
+	if ((f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0) {
+		f->protocol = 0;
+		return true;
+	}
+	if (!front_ask(f, VHOST_USER_GET_PROTOCOL_FEATURES, NULL, 0, &protocol, sizeof(protocol)))
+		return false;
+	if (f->fresh)
+		f->protocol = fake_random(3) == 0 ? protocol & keep >> 3 : protocol;
+	f->acks = front_has(f, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	return front_tell(
+		f, VHOST_USER_SET_PROTOCOL_FEATURES, &f->protocol, sizeof(f->protocol), -1);
+}
+
+uint64_t front_capacity(struct front *f)
+{
+	struct vhost_user_config c = { .size = 8 }, got;
+	uint64_t capacity = 0;
+
+	if (front_ask(f, VHOST_USER_GET_CONFIG, &c, 12 + c.size, &got, 12 + c.size))
+		memcpy(&capacity, got.bytes, sizeof(capacity));
+	return capacity;
+}
+
+bool front_set_writeback(struct front *f, bool on)
+{
+	struct vhost_user_config c = { .offset = offsetof(struct virtio_blk_config, writeback),
+		.size = 1 };
+
+	c.bytes[0] = on;
+	f->wce_age++;
+	f->writeback = true; /* nothing is promised until it is said and done */
+	if (!front_tell(f, VHOST_USER_SET_CONFIG, &c, 13, -1) || !front_sync(f))
+		return false;
+	f->writeback = on;
+	return true;
+}
+
+/* The cache's mode: what the features say, and after a death what it was before. */
+static bool set_cache(struct front *f, bool was_fresh)
+{
+	if (!f->blk || (f->features & VIRTIO_BLK_F_CONFIG_WCE) == 0)
+		return true;
+	if (was_fresh)
+		f->writeback = (f->features & VIRTIO_BLK_F_FLUSH) != 0;
+	else if (front_has(f, VHOST_USER_PROTOCOL_F_CONFIG))
+		return front_set_writeback(f, f->writeback);
+	else
+		f->writeback = (f->features & VIRTIO_BLK_F_FLUSH) != 0;
+	f->wce_age++;
+	return true;
+}
+
+static bool set_inflight(struct front *f)
+{
+	struct vhost_user_inflight i = { .num_queues = f->queues_used,
+		.queue_size = f->queue_size_max };
+
+	if (!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
+		return true;
+	if (f->inflight_fd < 0) {
+		if (!ask_with_fd(f, VHOST_USER_GET_INFLIGHT_FD, &i, sizeof(i), &i, sizeof(i),
+			    &f->inflight_fd))
+			return false;
+		if (f->inflight_fd < 0)
+			fake_die("no descriptor for in-flight tracking");
+		if (fake_random(2) == 0)
+			return true;
+	}
+	i.mmap_size = fake_memory_len(f->inflight_fd);
+	i.mmap_offset = 0;
+	return front_tell(f, VHOST_USER_SET_INFLIGHT_FD, &i, sizeof(i), f->inflight_fd);
+}
+
+static bool set_backend(struct front *f)
+{
+	int pair[2];
+	bool told;
+
+	if (!front_has(f, VHOST_USER_PROTOCOL_F_BACKEND_REQ) || fake_random(2) == 0)
+		return true;
+	fake_socketpair(pair);
+	told = front_tell(f, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[0]);
+	fake_close(pair[0]);
+	if (!told) {
+		fake_close(pair[1]);
+		return false;
+	}
+	f->backend_fd = pair[1];
+	return true;
+}
+
+static bool set_up(struct front *f)
+{
+	bool was_fresh = f->fresh;
+
+	if (!negotiate(f) || !set_backend(f) || !share_all(f) ||
+		!front_tell(f, VHOST_USER_SET_FEATURES, &f->features, sizeof(f->features), -1) ||
+		!set_cache(f, was_fresh) || !set_inflight(f))
+		return false;
+	for (unsigned i = 0; i < f->queues_used; i++)
+		if (!front_start_queue(f, &f->queues[i]))
+			return false;
+	return front_sync(f);
+}
+
+/* A connection that the device has made, and that is not one of a life that has ended. */
+static bool accepted(void *arg)
+{
+	struct front *f = arg;
+
+	while ((f->fd = fake_accept(f->listener)) >= 0) {
+		if (fake_peek(f->fd) != 0)
+			return true;
+		fake_close(f->fd);
+	}
+	return false;
+}
+
+static void say_connected(struct front *f)
+{
+	if (!f->client)
+		f->fd = fake_connect(f->path);
+	else if (!accepted(f))
+		(void)life_run(accepted, f);
+	if (f->fd < 0)
+		fake_die(f->client ? "nobody connects to %s" : "nobody listens on %s", f->path);
+	f->connected = true;
+	f->acks = f->shares = false;
+}
+
+void front_up(struct front *f)
+{
+	for (unsigned tries = 0; tries < TRIES_MAX; tries++) {
+		if (tries == TRIES_MAX / 2)
+			fake.fail_mask = 0;
+		if (!f->connected)
+			say_connected(f);
+		if (set_up(f))
+			return;
+	}
+	fake_die("front-end %u cannot get through", f->index);
+}
+
+void front_hang_up(struct front *f)
+{
+	if (!f->connected)
+		return;
+	sim_note("%u: hangs up", f->index);
+	fake_close(f->fd);
+	if (f->backend_fd >= 0)
+		fake_close(f->backend_fd);
+	f->backend_fd = -1;
+	f->connected = false;
+	if (!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) || f->lawless)
+		f->fresh = true;
+}
+
+/* The process has died: its side of everything is closed. */
+void front_forget(struct front *f)
+{
+	front_hang_up(f);
+}

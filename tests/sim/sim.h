@@ -1,0 +1,269 @@
+/*
+ * The simulator: the real core and devices on the fake port, with front-ends, drivers, death and
+ * broken hosts that a seed decides.
+ *
+ *     sim.c     seeds and their schedule     life.c    the process: birth, tick, kill -9
+ *     front.c   front-ends: messages         action.c  what front-ends do meanwhile
+ *     memory.c  guest memory                 guest.c   the hook: stores that may be, drivers' turns
+ *     driver.c  the good driver's rings      request.c its requests and what must come of them
+ *     disk.c    what the disk must hold      evil.c    the bad driver
+ */
+#ifndef SIM_H
+#define SIM_H
+
+#include <setjmp.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "device.h"
+#include "fake_port.h"
+
+enum { FRONTS_MAX = CONFIG_DEVICES_MAX, QUEUES_MAX = CONFIG_QUEUES_MAX, RING_MAX = 64 };
+
+/* ---- memory.c: regions, and an allocator over them ---- */
+
+enum { REGIONS_MAX = 7, UNIT = 32, UNITS_MAX = 4096, FILL = 0x5a };
+
+struct region {
+	uint64_t gpa, size, user, offset;
+	int fd;
+	char *host;
+	uint32_t unit; /* the number of its first unit */
+	bool shared;   /* the back-end knows of it */
+};
+
+/* Units that follow each other are neighbours in guest memory, over edges of regions, too. */
+struct memory {
+	struct region regions[REGIONS_MAX];
+	unsigned count;
+	uint32_t units;
+	uint8_t busy[UNITS_MAX];
+};
+
+void memory_new(struct memory *m);
+void memory_delete(struct memory *m);
+/* Where to find len bytes; 0: nowhere. ring: aligned, and in one region. */
+uint64_t memory_alloc(struct memory *m, uint32_t len, bool ring);
+void memory_free(struct memory *m, uint64_t gpa, uint32_t len);
+void memory_free_all(struct memory *m);
+/* No byte that is nobody's was touched. */
+void memory_check(const struct memory *m);
+void memory_put(const struct memory *m, uint64_t gpa, const void *bytes, uint32_t len);
+void memory_get(const struct memory *m, uint64_t gpa, void *bytes, uint32_t len);
+char *memory_host(const struct memory *m, uint64_t gpa);
+/* Which region has a pointer of ours, or NULL. */
+const struct region *memory_region(const struct memory *m, const void *at);
+uint64_t memory_user(const struct memory *m, uint64_t gpa);
+/* An address where no region is. */
+uint64_t memory_nowhere(const struct memory *m);
+/* A region without a busy unit, or NULL; shares it or takes it back. */
+struct region *memory_spare(struct memory *m, bool shared);
+void memory_share(struct memory *m, struct region *r, bool shared);
+
+/* ---- disk.c: what every sector may hold, now and after a loss of power ---- */
+
+enum { SECTORS_MAX = 160, VERSIONS_MAX = 12, SECTOR = 512 };
+
+struct disk {
+	struct fake_image *image;
+	uint32_t sectors, next_id;
+	uint64_t clock;
+	bool loose[SECTORS_MAX];
+	uint8_t readers[SECTORS_MAX], count[SECTORS_MAX];
+	bool writing[SECTORS_MAX];
+	struct version {
+		uint32_t id;
+		uint64_t done; /* when; 0: it may or may not have happened */
+	} versions[SECTORS_MAX][VERSIONS_MAX];
+};
+enum { ID_ZERO, ID_ANY, ID_FIRST };
+
+void disk_new(struct disk *d, const char *path, uint32_t sectors);
+/* The image has become larger, and the device knows. */
+void disk_grown(struct disk *d, uint32_t sectors);
+/* Takes a range for reading (shared) or writing, or false. */
+bool disk_lock(struct disk *d, uint64_t sector, uint32_t count, bool write);
+void disk_unlock(struct disk *d, uint64_t sector, uint32_t count, bool write);
+void disk_fill(uint8_t *bytes, uint32_t id, uint64_t sector);
+void disk_write_begins(struct disk *d, uint64_t sector, uint32_t count, uint32_t id);
+void disk_write_done(struct disk *d, uint64_t sector, uint32_t count, bool stable);
+void disk_flushed(struct disk *d, uint64_t since);
+void disk_check_read(const struct disk *d, uint64_t sector, uint32_t count, const uint8_t *bytes);
+void disk_check(const struct disk *d, bool after_power_loss);
+
+/* ---- driver.c, request.c ---- */
+
+enum { SEGS_MAX = 40, BYTES_MAX = 8192, REQS_MAX = 96 };
+
+struct seg {
+	uint64_t gpa;
+	uint32_t len;
+	bool writable, nowhere;
+};
+
+struct sim_request {
+	struct sim_queue *queue; /* NULL: free */
+	uint16_t head, desc_count;
+	uint16_t descs[RING_MAX];
+	uint64_t table; /* indirect: its table, and its bytes */
+	uint32_t table_len;
+	unsigned seg_count;
+	uint32_t readable, writable; /* bytes */
+	uint32_t place;              /* in the order of the avail ring */
+
+	uint32_t type, id;
+	uint64_t sector;
+	uint32_t sectors;
+	bool locked, write_lock, writes;
+	bool stable;      /* must be on stable storage when it is done */
+	uint32_t wce_age; /* and was asked for under this state of the cache */
+	uint64_t began;
+	uint8_t expect; /* status */
+	struct seg segs[SEGS_MAX];
+};
+
+enum driver_state { AWAKE, ARMING, ASLEEP };
+
+struct sim_queue {
+	struct front *front;
+	uint16_t index, size;
+	uint64_t desc, avail, used; /* guest addresses */
+	char *desc_at, *avail_at, *used_at;
+	bool made;    /* it has a ring */
+	bool running; /* between SET_VRING_KICK and the end of GET_VRING_BASE */
+	bool enabled, polled, evil;
+	uint16_t base;
+	uint16_t avail_idx, published, kicked, last_used;
+	bool kick_due;
+	enum driver_state state;
+	int kick, call, err;
+	uint16_t desc_free, outstanding;
+	struct sim_request *by_head[RING_MAX];
+	bool desc_busy[RING_MAX];
+	uint32_t next_place, walked_place;
+	unsigned walks; /* of heads, in this tick */
+	unsigned used_loads; /* of the used index, since it was started */
+	uint64_t zone; /* evil: where its buffers are */
+	uint32_t zone_len;
+};
+
+void ring_make(struct sim_queue *q);
+uint32_t ring_bytes(const struct sim_queue *q, int part); /* 0 desc, 1 avail, 2 used */
+void ring_drop(struct sim_queue *q);
+uint16_t ring_used_idx(const struct sim_queue *q);
+void driver_step(struct sim_queue *q);
+/* Before everything sleeps: does what is due; true if the device was kicked. */
+bool driver_settle(struct sim_queue *q);
+/* Nothing may be left to do, for nobody is going to do it. */
+void driver_check_idle(const struct sim_queue *q);
+/* Forgets all requests: the device was reset, or has died without a trace. */
+void driver_abandon(struct sim_queue *q);
+void driver_publish(struct sim_queue *q);
+bool driver_kick(struct sim_queue *q);
+
+/* Makes a request of any kind and fills bytes (readable); false: not now. */
+bool request_make(struct sim_queue *q, struct sim_request *r, uint8_t *bytes);
+/* It came back: status, data and disk are as they must be. */
+void request_check(struct sim_request *r, uint32_t written);
+/* Gives back what it holds of the disk. */
+void request_release(struct sim_request *r);
+
+/* ---- evil.c ---- */
+
+void evil_step(struct sim_queue *q);
+/* Before a load of what an evil driver can write. */
+void evil_flip(struct sim_queue *q, char *at, size_t len);
+
+/* ---- front.c ---- */
+
+struct front {
+	unsigned index;
+	struct device *device;
+	bool blk, evil, connected;
+	bool acks, shares; /* on this connection: REPLY_ACK is in force, memory is shared */
+	bool fresh;        /* the driver starts over at the next connection */
+	bool lawless;      /* until then nothing is promised */
+	bool client;  /* the device connects to us */
+	bool growing; /* its disk may become larger at any time */
+	int listener, fd, backend_fd, inflight_fd;
+	uint64_t features, protocol;
+	uint16_t queue_count, queue_size_max, queues_used;
+	bool read_only, writeback;
+	uint32_t wce_age;
+	struct disk disk;
+	struct memory memory;
+	struct sim_queue queues[QUEUES_MAX];
+	char path[8], image[8], serial[8];
+};
+
+/* Connects if need be, and sets up everything anew or again. */
+void front_up(struct front *f);
+void front_hang_up(struct front *f);
+bool front_has(const struct front *f, unsigned protocol_feature);
+bool front_writes_through(const struct front *f);
+/* A message with its answer in *reply (8 bytes at least), if it has one. False: connection lost. */
+bool front_ask(struct front *f, uint32_t id, const void *payload, uint32_t len, void *reply,
+	uint32_t reply_len);
+/* A message without an answer of its own; descriptor or -1. */
+bool front_tell(struct front *f, uint32_t id, const void *payload, uint32_t len, int fd);
+/* Waits until all that was said is done. */
+bool front_sync(struct front *f);
+bool front_share_memory(struct front *f);
+bool front_region(struct front *f, uint32_t id, const struct region *r);
+bool front_start_queue(struct front *f, struct sim_queue *q);
+bool front_stop_queue(struct front *f, struct sim_queue *q);
+void front_enable(struct front *f, struct sim_queue *q, bool on);
+/* What the device says of its disk's size, in sectors; 0: connection lost. */
+uint64_t front_capacity(struct front *f);
+bool front_set_writeback(struct front *f, bool on);
+void front_forget(struct front *f);
+
+void action_any(struct front *f);
+
+/* ---- guest.c ---- */
+
+void guest_install(void);
+/* Some steps of some drivers. */
+void guest_turn(unsigned steps);
+
+/* ---- life.c ---- */
+
+void life_remember(void); /* once, before the first life */
+void life_begin(void);
+void life_end(void);
+/* Runs it until done(arg), or all is idle: then false. Ends the seed's try if it was killed. */
+bool life_run(bool (*done)(void *arg), void *arg);
+/* Runs it for so many ticks, or until all is idle. */
+void life_ticks(unsigned ticks);
+/* Of what does not belong to a connection, nothing is left. */
+void life_check_leaks(void);
+/* SIGTERM. */
+void life_terminate(void);
+
+/* ---- the world of one seed ---- */
+
+struct world {
+	struct front fronts[FRONTS_MAX];
+	unsigned front_count;
+	struct sim_request requests[REQS_MAX];
+	unsigned posts_left, actions_left;
+	unsigned chattiness; /* one driver step in so many accesses */
+	bool finishing;      /* all that waits has to be done */
+	bool faults;         /* calls of the port fail, so connections may be lost */
+	bool io_fails;
+	bool idle;        /* the run ended because nothing happens any more */
+	uint64_t kill_in; /* accesses until the process dies; 0: never */
+	unsigned kills;
+	bool power_loss; /* the death is that of the host */
+	bool killed, has_died;
+	jmp_buf killed_jump;
+	uint64_t poll_ns;
+	uint64_t accesses, tick_accesses;
+	unsigned quiet_ticks; /* ticks since anybody did anything */
+	bool verbose;
+};
+extern struct world w;
+
+__attribute__((format(printf, 1, 2))) void sim_note(const char *format, ...);
+
+#endif

@@ -1,0 +1,211 @@
+/* src/main.c: what the command line makes of the process. */
+#include <errno.h>
+
+#include "rig.h"
+#include "spec/vhost_user.h"
+#include "unit.h"
+
+/* Runs main() in a fresh world with an image "/img" in it: its exit status. */
+static int run(const char *line)
+{
+	enum fake_end end;
+
+	fake_reset(1);
+	fake_image_new("/img", 1 << 20);
+	end = rig_main(line);
+	if (end != FAKE_EXITED)
+		FAIL("it did not exit, but %d", end);
+	return fake.exit_status;
+}
+
+static void serve(const char *line)
+{
+	fake_reset(1);
+	fake_image_new("/img", 1 << 20);
+	fake_image_new("/img2", 1 << 20);
+	CHECK_EQ(rig_main(line), FAKE_IDLE);
+}
+
+CASE(help)
+{
+	CHECK_EQ(run("vubox --help"), 0);
+	CHECK(strstr(fake.out, "usage: vubox DEVICE"));
+	CHECK(strstr(fake.out, "blk\tblock device"));
+	CHECK_EQ(run("vubox -h"), 0);
+	CHECK_EQ(run("vubox blk --help"), 0);
+	CHECK(strstr(fake.out, "--blk-file=PATH"));
+	CHECK_TEXT(fake.log, "");
+}
+
+CASE(list_and_version)
+{
+	CHECK_EQ(run("vubox --list"), 0);
+	CHECK_TEXT(fake.out, "blk\tblock device: a disk\nrng\tentropy\n");
+	CHECK_EQ(run("vubox --version"), 0);
+	CHECK_EQ(strncmp(fake.out, "vubox ", 6), 0);
+}
+
+CASE(capabilities)
+{
+	CHECK_EQ(run("vubox blk --print-capabilities --nonsense"), 0);
+	CHECK(strstr(fake.out, "\"type\": \"block\""));
+	CHECK_EQ(run("vhost-user-blk --print-capabilities"), 0);
+	CHECK(strstr(fake.out, "\"type\": \"block\""));
+	CHECK_EQ(run("/usr/libexec/virtio-rng --print-capabilities"), 0);
+	CHECK(strstr(fake.out, "\"type\": \"rng\""));
+}
+
+CASE(wrong_use_is_one_line_and_status_2)
+{
+	static const char *const wrong[] = { "vubox", "vubox nothing", "vubox --", "vubox --nonsense",
+		"vubox rng -s /s --", "vubox -- rng -s /s", "vubox rng", "vubox rng -s /s -- blk",
+		"vubox vhost-user-blk", "vubox --config", "vubox --config=/f more",
+		"virtio-nothing", "vubox blk -s /s" };
+
+	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		CHECK_EQ(run(wrong[i]), 2);
+		CHECK_EQ(fake.log_lines, 1);
+		CHECK_TEXT(fake.out, "");
+	}
+}
+
+CASE(a_device_that_cannot_be_opened)
+{
+	CHECK_EQ(run("vubox blk -s /s --blk-file=/nothing"), 1);
+	CHECK_TEXT(fake.log, "vubox: blk: /nothing: cannot open: No such file or directory\n");
+}
+
+CASE(several_devices)
+{
+	serve("vubox blk -s /a --blk-file=/img -v -- rng -s /b -- blk -s /c --blk-file=/img2");
+	CHECK_TEXT(rig_device(0)->name, "blk");
+	CHECK_TEXT(rig_device(1)->name, "rng");
+	CHECK_TEXT(rig_device(2)->name, "blk2");
+	CHECK(fake_log_has("serving 3 devices"));
+}
+
+CASE(a_symlink_names_the_first_device)
+{
+	serve("vhost-user-blk -s /a --blk-file=/img -- rng -s /b");
+	CHECK_TEXT(rig_device(0)->name, "blk");
+	CHECK_TEXT(rig_device(1)->name, "rng");
+}
+
+CASE(a_config_file)
+{
+	fake_reset(1);
+	fake_image_new("/img", 1 << 20);
+	fake_file_new("/f", "# two devices\nblk -s /a --blk-file=/img\n\nrng -s /b\n");
+	CHECK_EQ(rig_main("vubox --config=/f"), FAKE_IDLE);
+	CHECK_TEXT(rig_device(1)->name, "rng");
+}
+
+static void expect_config(const char *text, int status, const char *line)
+{
+	fake_reset(1);
+	fake_file_new("/f", text);
+	CHECK_EQ(rig_main("vubox --config /f"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, status);
+	CHECK_TEXT(fake.log, line);
+}
+
+CASE(config_files_that_are_wrong)
+{
+	/* Each is longer than the one before: they are read to the same place. */
+	expect_config("", 2, "vubox: /f: no device in it\n");
+	expect_config("rng\n", 2,
+		"vubox: /f:1: say where the front-end is: --socket-path=PATH or --fd=N\n");
+	expect_config("# none\n", 2, "vubox: /f: no device in it\n");
+	expect_config("\nnothing\n", 2, "vubox: /f:2: nothing: no such device (see vubox --list)\n");
+	CHECK_EQ(run("vubox --config=/nothing"), 1);
+	CHECK_TEXT(fake.log, "vubox: /nothing: cannot read: No such file or directory\n");
+}
+
+CASE(a_config_file_is_text)
+{
+	fake_reset(1);
+	fake_file_new("/f", "rng -s /b\n");
+	fake_image_find("/f")->bytes[3] = 0;
+	CHECK_EQ(rig_main("vubox --config /f"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 2);
+	CHECK(fake_log_has("it has a NUL byte"));
+}
+
+CASE(a_config_file_of_many_bytes)
+{
+	fake_reset(1);
+	fake_image_resize(fake_image_new("/f", 1), CONFIG_FILE_MAX + 1);
+	CHECK_EQ(rig_main("vubox --config /f"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 1);
+}
+
+CASE(more_devices_than_there_is_room_for)
+{
+	char line[1000] = "vubox";
+
+	fake_reset(1);
+	for (unsigned i = 0; i < CONFIG_DEVICES_MAX; i++)
+		strcat(line, " rng -s /s --");
+	strcat(line, " rng -s /s");
+	CHECK_EQ(rig_main(line), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 2);
+	CHECK(fake_log_has("more than 16 devices in one process"));
+}
+
+CASE(one_device_that_cannot_be_served_ends_all)
+{
+	fake_reset(1);
+	fake.fail_at[FAKE_LISTEN] = 2;
+	CHECK_EQ(rig_main("vubox rng -s /a -- rng -s /b"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 1);
+	CHECK(fake_log_has("vubox: rng2: /b: cannot serve: Permission denied"));
+}
+
+CASE(no_events_no_service)
+{
+	fake_reset(1);
+	fake.fail_at[FAKE_WAIT_OPEN] = 1;
+	CHECK_EQ(rig_main("vubox rng -s /a"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 1);
+	CHECK_EQ(fake.log_lines, 1);
+}
+
+CASE(no_signals_no_service)
+{
+	fake_reset(1);
+	fake.fail_at[FAKE_SIGNALS_OPEN] = 1;
+	CHECK_EQ(rig_main("vubox rng -s /a"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 1);
+}
+
+CASE(it_ends_when_the_last_connection_of_its_own_ends)
+{
+	int pair[2];
+
+	fake_reset(1);
+	fake_socketpair(pair);
+	CHECK_EQ(rig_main("vubox rng --fd=100"), FAKE_IDLE);
+	fake_close(pair[1]);
+	CHECK_EQ(rig_run(), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 0);
+}
+
+CASE(a_file_that_grows_is_announced)
+{
+	struct front front;
+	struct vhost_user_header h;
+	int pair[2];
+
+	serve("vubox blk -s /s --blk-file=/img");
+	front_start(&front, "/s", 1, 0);
+	fake_socketpair(pair);
+	CHECK_EQ(front_ack(&front, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[1]), 0);
+	fake_signal(PORT_SIGNAL_AGAIN);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK_EQ(fake_recv(pair[0], &h, sizeof(h), NULL), -EAGAIN);
+	fake_image_resize(fake_image_find("/img"), 2 << 20);
+	fake_signal(PORT_SIGNAL_AGAIN);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK_EQ(fake_recv(pair[0], &h, sizeof(h), NULL), sizeof(h));
+	CHECK_EQ(h.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+}
