@@ -21,7 +21,7 @@ on_kill()
 # It has mapped the guest's memory.
 has_guest()
 {
-	grep -q memory-backend-memfd "/proc/$vubox_pid/maps"
+	listens "$tmp/disk.sock" && grep -q memory-backend-memfd "/proc/$vubox_pid/maps"
 }
 
 # $1 is a word of the case, $2 an option of vubox.

@@ -95,9 +95,8 @@ start_vubox()
 
 listens()
 {
-	[ -S "$1" ] && return
 	kill -0 "$vubox_pid" 2>/dev/null || give_up "vubox ended at once"
-	return 1
+	[ -S "$1" ]
 }
 
 give_up()

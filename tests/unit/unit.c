@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@ static struct {
 	struct unit_case *first, *last, *now;
 	const char *program, *suite;
 	char name[100];
+	char places[2][100]; /* directories: enum unit_place */
 } state;
 
 void unit_add(struct unit_case *c)
@@ -87,6 +89,44 @@ void unit_bytes(
 			unit_fail(file, line, "%s: byte %zu is %u, not %u", what, i, x[i], y[i]);
 }
 
+/* ---- places for files ---- */
+
+static void name_places(void)
+{
+	const char *tmp = getenv("TMPDIR");
+
+	(void)snprintf(state.places[UNIT_DISK], sizeof(state.places[0]), "%s/vubox-unit-%d",
+		tmp ? tmp : "/tmp", (int)getpid());
+	(void)snprintf(state.places[UNIT_MEMORY], sizeof(state.places[0]), "/dev/shm/vubox-unit-%d",
+		(int)getpid());
+}
+
+const char *unit_path(enum unit_place place, const char *name)
+{
+	static char paths[4][200];
+	static unsigned next;
+	char *path = paths[next++ % 4];
+
+	(void)mkdir(state.places[place], 0700);
+	(void)snprintf(path, sizeof(paths[0]), "%s/%s", state.places[place], name);
+	return path;
+}
+
+static void remove_places(void)
+{
+	for (int i = 0; i < 2; i++) {
+		char command[120];
+
+		if (access(state.places[i], F_OK) != 0)
+			continue;
+		(void)snprintf(command, sizeof(command), "rm -rf %s", state.places[i]);
+		if (system(command) != 0)
+			abort();
+	}
+}
+
+/* ---- running ---- */
+
 static void run(struct unit_case *c)
 {
 	state.now = c;
@@ -110,6 +150,7 @@ static bool run_apart(struct unit_case *c)
 	}
 	if (child < 0 || waitpid(child, &status, 0) != child)
 		abort();
+	remove_places();
 	if (WIFEXITED(status) && WEXITSTATUS(status) == SKIPPED)
 		return true;
 	if (WIFEXITED(status) && WEXITSTATUS(status) <= FAILED)
@@ -144,6 +185,7 @@ int main(int argc, char **argv)
 
 	state.program = argv[0];
 	state.suite = suite_of(argv[0]);
+	name_places();
 	for (struct unit_case *c = state.first; c; c = c->next) {
 		if (argc > 1 && strcmp(argv[1], name_of(c)) != 0)
 			continue;
@@ -153,6 +195,7 @@ int main(int argc, char **argv)
 		else
 			all_passed &= run_apart(c);
 	}
+	remove_places();
 	if (found == 0)
 		fprintf(stderr, "usage: %s [CASE]\n", argv[0]);
 	return found > 0 && all_passed ? 0 : 1;

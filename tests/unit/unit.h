@@ -40,6 +40,13 @@ _Noreturn __attribute__((format(printf, 3, 4))) void unit_fail(
 	const char *file, int line, const char *format, ...);
 _Noreturn void unit_skip(const char *why);
 
+/*
+ * A path of this name in a directory of the suite's own, on a file system of memory or on another.
+ * It is removed after the case, however that ends.
+ */
+enum unit_place { UNIT_DISK, UNIT_MEMORY };
+const char *unit_path(enum unit_place place, const char *name);
+
 void unit_eq(const char *file, int line, const char *what, long long a, long long b);
 void unit_text(const char *file, int line, const char *what, const char *a, const char *b);
 void unit_bytes(

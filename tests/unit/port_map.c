@@ -1,0 +1,202 @@
+/* port/map.c: shared memory, and what happens when someone takes it back. */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "port.h"
+#include "unit.h"
+
+static struct port_map map, other;
+static char *at;
+
+/* A memfd whose bytes count up, one for each 16. */
+static int file(size_t len)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	CHECK_OK(ftruncate(fd, (off_t)len));
+	for (size_t i = 0; i < len; i++)
+		CHECK_EQ(pwrite(fd, &(char){ (char)(i / 16) }, 1, (off_t)i), 1);
+	return fd;
+}
+
+CASE(memory_is_shared)
+{
+	int fd = file(8192);
+	char byte;
+
+	CHECK_OK(port_map(&map, fd, 0, 8192, true, &at));
+	CHECK_EQ(at[160], 10);
+	at[160] = 'x';
+	CHECK_EQ(pread(fd, &byte, 1, 160), 1);
+	CHECK_EQ(byte, 'x');
+	CHECK_OK(close(fd));
+	CHECK_EQ(at[161], 10);
+	port_unmap(&map);
+	CHECK(map.base == NULL);
+	port_unmap(&map);
+}
+
+CASE(offsets_of_any_alignment)
+{
+	static const uint64_t offsets[] = { 0, 1, 100, 4095, 4096, 4097, 8191, 10000 };
+	int fd = file(16384);
+
+	for (unsigned i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		uint64_t o = offsets[i];
+
+		CHECK_OK(port_map(&map, fd, o, 16384 - o, true, &at));
+		CHECK_EQ((unsigned char)at[0], (unsigned char)(o / 16));
+		CHECK_EQ((unsigned char)at[16383 - o], (unsigned char)(16383 / 16));
+		port_unmap(&map);
+	}
+}
+
+CASE(what_cannot_be_mapped)
+{
+	int fd = file(8192), ends[2];
+
+	CHECK_EQ(port_map(&map, fd, 0, 0, true, &at), -EINVAL);
+	CHECK_EQ(port_map(&map, fd, 0, 8193, true, &at), -EFAULT);
+	CHECK_EQ(port_map(&map, fd, 8192, 1, true, &at), -EFAULT);
+	CHECK_EQ(port_map(&map, fd, UINT64_MAX, 2, true, &at), -EINVAL);
+	CHECK_EQ(port_map(&map, fd, 1, UINT64_MAX, true, &at), -EINVAL);
+	CHECK_EQ(port_map(&map, fd, 0, UINT64_MAX, true, &at), -EFAULT);
+	CHECK_EQ(port_map(&map, fd, INT64_MAX, 1, true, &at), -EFAULT);
+	CHECK_EQ(port_map(&map, 9999, 0, 1, true, &at), -EBADF);
+	CHECK_OK(pipe(ends));
+	CHECK(port_map(&map, ends[0], 0, 1, true, &at) < 0);
+	CHECK_EQ(port_map(&map, open("/", O_RDONLY), 0, 1, true, &at), -ENODEV);
+	CHECK(map.base == NULL);
+}
+
+CASE(a_file_that_is_open_for_reading_only)
+{
+	const char *path = unit_path(UNIT_DISK, "f");
+	int fd = open(path, O_CREAT | O_RDWR, 0600), reading;
+
+	CHECK_OK(ftruncate(fd, 4096));
+	reading = open(path, O_RDONLY);
+	CHECK_EQ(port_map(&map, reading, 0, 4096, true, &at), -EACCES);
+	CHECK_OK(port_map(&map, reading, 0, 4096, false, &at));
+	CHECK_EQ(at[0], 0);
+}
+
+CASE(memory_that_is_taken_back_becomes_zeroes)
+{
+	int fd = file(16384);
+
+	CHECK_OK(port_map(&map, fd, 100, 16000, true, &at));
+	CHECK_OK(ftruncate(fd, 4096));
+	CHECK_EQ((unsigned char)at[0], 100 / 16);
+	CHECK(!port_map_hits() && !map.hit);
+	CHECK_EQ(at[5000], 0);
+	CHECK(map.hit);
+	CHECK(port_map_hits());
+	CHECK(!port_map_hits());
+	at[12000] = 'x'; /* a store faults just so */
+	CHECK_EQ(at[12000], 'x');
+	CHECK(port_map_hits());
+	CHECK_EQ((unsigned char)at[0], 100 / 16);
+	port_unmap(&map);
+}
+
+CASE(only_the_mapping_that_was_hit_is_marked)
+{
+	int a = file(8192), b = file(8192);
+
+	CHECK_OK(port_map(&map, a, 0, 8192, true, &at));
+	CHECK_OK(port_map(&other, b, 0, 8192, true, &at));
+	CHECK_OK(ftruncate(b, 0));
+	CHECK_EQ(at[0], 0);
+	CHECK(other.hit && !map.hit);
+	port_unmap(&other);
+	CHECK_OK(port_map(&other, a, 0, 8192, true, &at));
+	CHECK(!other.hit);
+}
+
+CASE(copies_over_the_edge_of_a_file)
+{
+	static char buf[16384];
+	int fd = file(16384);
+
+	CHECK_OK(port_map(&map, fd, 0, 16384, true, &at));
+	CHECK_OK(ftruncate(fd, 6000));
+	guest_copy_in(buf, (struct guest *)at, 16384);
+	CHECK(map.hit);
+	CHECK_EQ((unsigned char)buf[5999], (unsigned char)(5999 / 16));
+	CHECK_EQ(buf[6000], 0);
+	CHECK_EQ(buf[16383], 0);
+	memset(buf, 'y', sizeof(buf));
+	guest_copy_out((struct guest *)at, buf, 16384);
+	CHECK_EQ(lseek(fd, 0, SEEK_END), 6000);
+}
+
+CASE(mappings_go_in_any_order)
+{
+	static struct port_map maps[5];
+	static const unsigned order[] = { 2, 0, 4, 3, 1 };
+	int fd = file(4096);
+	char *p[5];
+
+	for (unsigned i = 0; i < 5; i++)
+		CHECK_OK(port_map(&maps[i], fd, 0, 4096, true, &p[i]));
+	CHECK_OK(ftruncate(fd, 0));
+	for (unsigned i = 0; i < 5; i++) {
+		port_unmap(&maps[order[i]]);
+		for (unsigned k = i + 1; k < 5; k++) {
+			CHECK_EQ(*(volatile char *)p[order[k]], 0);
+			CHECK(maps[order[k]].hit);
+		}
+	}
+}
+
+CASE(a_bus_error_of_something_else_is_the_end)
+{
+	int fd = file(4096), status;
+	pid_t child = fork();
+
+	if (child == 0) {
+		volatile char *p = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+
+		(void)port_map(&map, fd, 0, 4096, true, &at);
+		(void)ftruncate(fd, 0);
+		(void)*p;
+		_exit(0);
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK(!WIFEXITED(status) || WEXITSTATUS(status) != 0);
+}
+
+CASE(shared_files_cannot_shrink)
+{
+	int fd = port_shared_file("test", 10000);
+	char byte = 1;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(lseek(fd, 0, SEEK_END), 10000);
+	CHECK_EQ(pread(fd, &byte, 1, 9999), 1);
+	CHECK_EQ(byte, 0);
+	CHECK_EQ(ftruncate(fd, 9999), -1);
+	CHECK_EQ(fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE), -1);
+	CHECK_OK(port_map(&map, fd, 0, 10000, true, &at));
+	CHECK_EQ(port_shared_file("test", UINT64_MAX), -EFBIG);
+}
+
+CASE(huge_pages)
+{
+	int fd = memfd_create("test", MFD_HUGETLB);
+
+	if (fd < 0 || ftruncate(fd, 1 << 30) < 0)
+		unit_skip("the kernel has no hugetlbfs");
+	CHECK_OK(port_map(&map, fd, (1 << 30) - 8192, 8192, true, &at));
+	CHECK(map.page > 4096 && map.len == map.page);
+	/* If none are set aside, it is as if it were taken back at once. */
+	at[0] = 'x';
+	at[8191] = 'y';
+	CHECK_EQ(at[0], 'x');
+	port_unmap(&map);
+}
