@@ -53,6 +53,12 @@ struct device_class {
 	bool (*config_set)(struct device *dev, uint32_t offset, uint32_t len, const uint8_t *bytes,
 		bool migrate);
 
+	/*
+	 * The front-end goes on with what an earlier life of ours has begun (SET_INFLIGHT_FD), and
+	 * may not say again what it said to that. NULL: nothing is lost by it.
+	 */
+	void (*resumed)(struct device *dev);
+
 	/* A request: answer it with request_done (now or later) or request_break. */
 	void (*request)(struct device *dev, struct request *req);
 	/* req->io is done. */

@@ -79,6 +79,7 @@ struct session {
 	bool reading;  /* watch is valid */
 	bool config_stale; /* the front-end is to be told of a change when it starts a ring */
 	bool has_backend, has_inflight;
+	bool made_inflight; /* the buffer was made on this connection: there is no earlier life */
 	int fd, watch;
 	int backend_fd; /* for our own requests, with has_backend */
 

@@ -25,6 +25,9 @@ enum { MAGIC_TMPFS = 0x01021994 };
 #define STATX_ATTR_DAX_BIT  0x200000ull
 enum { EMPTY_PATH = 0x1000 }; /* AT_EMPTY_PATH */
 
+/* Where nobody else locks: QEMU has its locks near byte 100. */
+#define LOCK_BYTE ((off_t)1 << 62)
+
 struct statx_buf {
 	uint32_t mask, blksize;
 	uint64_t attributes;
@@ -158,21 +161,40 @@ static int choose_engine(struct port_file *f, enum port_engine wanted)
 	return 0;
 }
 
+/* Tries to lock: a flock on the descriptor that I/O uses first, and one byte of the other. */
+static int file_try_lock(const struct port_file *f)
+{
+	struct flock byte = {
+		.l_type = f->read_only ? F_RDLCK : F_WRLCK,
+		.l_whence = SEEK_SET,
+		.l_start = LOCK_BYTE,
+		.l_len = 1,
+	};
+
+	if (flock(f->fd_direct >= 0 ? f->fd_direct : f->fd,
+		    (f->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0)
+		return -errno;
+	if (fcntl(f->fd, F_OFD_SETLK, &byte) < 0 && (errno == EAGAIN || errno == EACCES))
+		return -EAGAIN;
+	return 0; /* a file system without such locks has the flock */
+}
+
 /*
- * Locks it, for reading or writing. A process that was killed may hold its lock a little longer than
- * it lives: its io_uring gives the file back later. So wait a second for it.
+ * Locks it, for reading or writing. The I/O of a process that was killed goes on a little longer
+ * than the process, and holds its descriptors and so their locks; each of ours has one, so that
+ * nothing of an earlier life is written after we have begun. So wait a second.
  */
-static int file_lock(struct port_file *f)
+static int file_lock(const struct port_file *f)
 {
 	enum { TRIES = 100 };
-	const struct timespec between = { .tv_nsec = 10000000 };
+	static const struct timespec between = { .tv_nsec = 10000000 };
+	int error = file_try_lock(f);
 
-	for (int i = 0; flock(f->fd, (f->read_only ? LOCK_SH : LOCK_EX) | LOCK_NB) < 0; i++) {
-		if (errno != EWOULDBLOCK || i == TRIES)
-			return -errno;
+	for (int i = 0; error == -EAGAIN && i < TRIES; i++) {
 		(void)nanosleep(&between, NULL);
+		error = file_try_lock(f);
 	}
-	return 0;
+	return error;
 }
 
 static int file_prepare(
@@ -189,6 +211,11 @@ static int file_prepare(
 		*what = "neither a file nor a block device";
 		return S_ISDIR(st.st_mode) ? -EISDIR : -EINVAL;
 	}
+	file_geometry(f);
+	*what = "cannot open with O_DIRECT (leave out --direct)";
+	error = o->direct ? file_open_direct(f, o->path, flags) : 0;
+	if (error < 0)
+		return error;
 	*what = "cannot lock";
 	error = o->no_lock ? 0 : file_lock(f);
 	if (error < 0)
@@ -201,13 +228,6 @@ static int file_prepare(
 	error = file_size(f);
 	if (error < 0)
 		return error;
-	file_geometry(f);
-	*what = "cannot open with O_DIRECT (leave out --direct)";
-	if (o->direct) {
-		error = file_open_direct(f, o->path, flags);
-		if (error < 0)
-			return error;
-	}
 	*what = "cannot use the engine that --io names";
 	return choose_engine(f, o->engine);
 }

@@ -170,7 +170,8 @@ static void session_release(struct session *s)
 	port_unmap(&s->inflight_map);
 	if (s->has_backend)
 		port_close(s->backend_fd);
-	s->has_backend = s->has_inflight = s->pausing = s->config_stale = false;
+	s->has_backend = s->has_inflight = s->made_inflight = false;
+	s->pausing = s->config_stale = false;
 	s->features = s->protocol_features = s->status = 0;
 	s->device->class->accept(s->device, 0);
 	s->state = SESSION_CLOSED;

@@ -390,6 +390,7 @@ int vhost_get_inflight_fd(struct session *s, struct message *m, const char **why
 	}
 	for (uint16_t k = 0; k < i->num_queues; k++)
 		inflight_format(session_inflight_region(s, k), i->queue_size);
+	s->made_inflight = true;
 	m->reply_fd = fd;
 	return 0;
 }
@@ -399,6 +400,8 @@ int vhost_set_inflight_fd(struct session *s, struct message *m, const char **why
 	*why = "it must come with one descriptor";
 	if (m->fd_count != 1)
 		return -EINVAL;
+	if (!s->made_inflight && s->device->class->resumed)
+		s->device->class->resumed(s->device);
 	return inflight_map(s, &m->payload.inflight, m->fds[0], why);
 }
 

@@ -63,6 +63,7 @@ struct blk {
 	uint32_t seg_max;
 	uint64_t features; /* accepted */
 	bool writeback;    /* config space: CONFIG_WCE */
+	bool cautious; /* the driver may have switched the cache off in an earlier life of ours */
 	char serial[VIRTIO_BLK_ID_BYTES];
 	struct log_limit limit;
 };
@@ -186,6 +187,8 @@ static void blk_accept(struct device *dev, uint64_t features)
 	uint64_t wce = VIRTIO_BLK_F_CONFIG_WCE, flush = VIRTIO_BLK_F_FLUSH;
 
 	blk->features = features;
+	if (features == 0)
+		blk->cautious = false;
 	/* 5.2.5.2: a driver that toggles the cache but cannot flush it starts with none. */
 	if (features == 0)
 		blk->writeback = true;
@@ -193,11 +196,23 @@ static void blk_accept(struct device *dev, uint64_t features)
 		blk->writeback = false;
 }
 
+/*
+ * writeback is lost with the process, and front-ends do not set it again. Until the driver shows
+ * what it believes, by a flush or by setting it, every write is on stable storage: that is right for
+ * both.
+ */
+static void blk_resumed(struct device *dev)
+{
+	struct blk *blk = dev->state;
+
+	blk->cautious = true;
+}
+
 /* 5.2.6.2: whether a completed write must be on stable storage. */
 static bool blk_writes_through(const struct blk *blk)
 {
 	if ((blk->features & VIRTIO_BLK_F_CONFIG_WCE) != 0)
-		return !blk->writeback;
+		return !blk->writeback || blk->cautious;
 	return (blk->features & VIRTIO_BLK_F_FLUSH) == 0;
 }
 
@@ -245,6 +260,7 @@ static bool blk_config_set(
 	if (bytes[at - offset] > 1)
 		return false;
 	blk->writeback = bytes[at - offset] == 1;
+	blk->cautious = false;
 	return true;
 }
 
@@ -401,7 +417,10 @@ static void blk_request(struct device *dev, struct request *req)
 	switch (req->kind) {
 	case VIRTIO_BLK_T_IN: blk_read(blk, req, le64_get(header.sector)); break;
 	case VIRTIO_BLK_T_OUT: blk_write(blk, req, le64_get(header.sector)); break;
-	case VIRTIO_BLK_T_FLUSH: port_io_flush(&req->io, &blk->file); break;
+	case VIRTIO_BLK_T_FLUSH:
+		blk->cautious = false; /* so the driver knows of a cache */
+		port_io_flush(&req->io, &blk->file);
+		break;
 	case VIRTIO_BLK_T_GET_ID: blk_get_id(blk, req); break;
 	case VIRTIO_BLK_T_DISCARD:
 	case VIRTIO_BLK_T_WRITE_ZEROES: blk_ranges(blk, req); break;
@@ -457,6 +476,7 @@ const struct device_class blk_class = {
 	.accept = blk_accept,
 	.config_get = blk_config_get,
 	.config_set = blk_config_set,
+	.resumed = blk_resumed,
 	.request = blk_request,
 	.io_done = blk_io_done,
 	.look_again = blk_look_again,

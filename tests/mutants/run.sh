@@ -13,46 +13,55 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 
-# The whole tree, with the simulator built, so that a mutant builds what it changes and no more.
-mkdir "$tmp/clean"
-cp -a Makefile include src port tests "$tmp/clean"
-make -s -C "$tmp/clean" BUILD=build build/tests/sim/sim >"$tmp/clean.log" 2>&1 || {
-	cat "$tmp/clean.log" >&2
-	echo "not ok mutants: the simulator does not build (replay: make build/tests/sim/sim)"
-	exit 1
+class_of()
+{
+	sed -n '1s/^# //p' "$here/tests/mutants/$1.patch"
 }
 
-# What of the tests notices the bug in this directory; nothing if none does.
-caught_by()
+# plant NAME: a tree of its own with this bug, next to the clean one; goes there.
+plant()
 {
-	if ! build/tests/sim/sim --seeds "1-$SEEDS" >sim.log 2>sim.err; then
-		sed -n 's/^not ok.*: \(seed [0-9]*\): .*/sim, \1/p' sim.log
-		return
-	fi
-	make -s -k BUILD=build unit >unit.log 2>&1 || :
-	sed -n 's|^ *not ok \([^:]*\):.*|unit: \1|p' unit.log | head -n 1
+	cp -a "$tmp/clean" "$tmp/$1"
+	cd "$tmp/$1"
+	patch -s -p1 -F 2 <"$here/tests/mutants/$1.patch" >patch.log 2>&1
 }
 
-try_one()
+try_sim()
 {
-	name=$1
-	cp -a "$tmp/clean" "$tmp/$name"
-	cd "$tmp/$name"
-	if ! patch -s -p1 -F 2 <"$here/tests/mutants/$name.patch" >patch.log 2>&1; then
-		echo "not ok mutant $name: the patch does not apply any more: $(tail -n 1 patch.log)"
+	if ! plant "$1"; then
+		echo "not ok mutant $1: the patch does not apply any more: $(tail -n 1 patch.log)" \
+			"(replay: tests/mutants/run.sh $1)"
 	elif ! make -s BUILD=build build/tests/sim/sim >build.log 2>&1; then
-		echo "not ok mutant $name: it does not build: $(grep -m 1 error: build.log)"
+		echo "not ok mutant $1: it does not build: $(grep -m 1 error: build.log)" \
+			"(replay: tests/mutants/run.sh $1)"
+	elif build/tests/sim/sim --seeds "1-$SEEDS" >sim.log 2>sim.err; then
+		echo "$1" >>"$tmp/survivors"
 	else
-		by=$(caught_by)
-		if [ -n "$by" ]; then
-			echo "ok mutant $name (caught by $by)"
-		else
-			echo "not ok mutant $name: no test notices" \
-				"$(sed -n '1s/^# //p' "$here/tests/mutants/$name.patch")" \
-				"(replay: tests/mutants/run.sh $name)"
-		fi
+		echo "ok mutant $1 (caught by sim, $(sed -n 's/^not ok[^:]*: \(seed [0-9]*\): .*/\1/p' sim.log))"
 	fi
-	rm -rf "${tmp:?}/$name"
+	rm -rf "${tmp:?}/$1"
+}
+
+# The unit tests that fail in this directory, but for those that need the real kernel.
+unit_failures()
+{
+	units=$(make -s BUILD=build --eval 'units: ; @echo $(UNIT)' units | tr ' ' '\n' | grep -v /port_)
+	make -s -k BUILD=build $units >unit.log 2>&1 || :
+	for unit in $units; do
+		[ ! -x "$unit" ] || "./$unit" >>unit.log 2>&1 </dev/null || echo "${unit##*/}"
+	done
+}
+
+try_units()
+{
+	plant "$1"
+	by=$(unit_failures | grep -vxFf "$tmp/clean.failures" | head -n 1)
+	if [ -n "$by" ]; then
+		echo "ok mutant $1 (caught by unit test $by)"
+	else
+		echo "not ok mutant $1: no test notices: $(class_of "$1") (replay: tests/mutants/run.sh $1)"
+	fi
+	rm -rf "${tmp:?}/$1"
 }
 
 # A worker takes every JOBS-th name.
@@ -61,9 +70,7 @@ work()
 	worker=$1 n=0
 	shift
 	for name; do
-		if [ $((n % JOBS)) = "$worker" ]; then
-			(try_one "$name")
-		fi
+		[ $((n % JOBS)) != "$worker" ] || (try_sim "$name")
 		n=$((n + 1))
 	done
 }
@@ -73,11 +80,29 @@ if [ $# = 0 ]; then
 		set -- "$@" "$(basename "$patch" .patch)"
 	done
 fi
-i=0
-while [ $i -lt "$JOBS" ]; do
-	work $i "$@" >"$tmp/out.$i" &
-	i=$((i + 1))
+
+# The whole tree with the simulator built: a mutant builds what it changes, and no more.
+mkdir "$tmp/clean"
+cp -a Makefile include src port tests "$tmp/clean"
+if ! make -s -C "$tmp/clean" BUILD=build build/tests/sim/sim >"$tmp/log" 2>&1; then
+	cat "$tmp/log" >&2
+	echo "not ok mutants: the simulator does not build (replay: make build/tests/sim/sim)"
+	exit 1
+fi
+
+workers=
+for worker in $(seq 0 $((JOBS - 1))); do
+	work "$worker" "$@" >"$tmp/out.$worker" &
+	workers="$workers $!"
 done
-wait
-cat "$tmp"/out.* | sort
+for worker in $workers; do
+	wait "$worker" || echo "not ok mutants: a worker failed (replay: tests/mutants/run.sh)"
+done >"$tmp/out.workers"
+if [ -e "$tmp/survivors" ]; then
+	(cd "$tmp/clean" && unit_failures >"$tmp/clean.failures")
+	while read -r name; do
+		(try_units "$name")
+	done <"$tmp/survivors" >"$tmp/out.units"
+fi
+sort "$tmp"/out.*
 ! grep -q '^not ok' "$tmp"/out.*

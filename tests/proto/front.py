@@ -371,6 +371,20 @@ class Vubox:
         subprocess.run(["rm", "-rf", self.dir], check=False)
 
 
+def traced(vubox, action):
+    """The system calls that vubox makes while action() runs, as strace shows them."""
+    trace = os.path.join(vubox.dir, "trace")
+    tracer = subprocess.Popen(["strace", "-qq", "-f", "-o", trace, "-p", str(vubox.process.pid)],
+                              stderr=subprocess.PIPE)
+    status = f"/proc/{vubox.process.pid}/status"
+    until(lambda: "TracerPid:\t0" not in open(status).read(), "strace is there (tests/packages)")
+    action()
+    tracer.terminate()
+    tracer.communicate()
+    with open(trace) as t:
+        return t.read()
+
+
 def image(size=8 << 20, where="/var/tmp"):
     fd, path = tempfile.mkstemp(prefix="vubox-image-", dir=where)
     os.ftruncate(fd, size)

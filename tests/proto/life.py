@@ -383,6 +383,25 @@ def requests_in_flight_are_done_again_in_order():
 
 
 @case
+def after_a_restart_writes_are_safe_until_the_cache_mode_is_known():
+    """writeback is not told again after a reconnect: a driver that set it to 0 never flushes."""
+    with Disk("--io=sync", size=1 << 20) as d:
+        memory = Memory()
+        f, fd = with_inflight(d.path, memory)
+        f.start_ring(f.add_ring(64))
+        said = traced(d.vubox, lambda: blk(f, OUT, 0, b"a" * 512))
+        assert "RWF_DSYNC" not in said
+        f.close()
+        g, _ = with_inflight(d.path, memory, fd)
+        ring = g.add_ring(64)
+        ring.start_at(1)
+        g.start_ring(ring, base=1)
+        assert "RWF_DSYNC" in traced(d.vubox, lambda: blk(g, OUT, 0, b"b" * 512))
+        assert blk(g, FLUSH, 0)[0] == OK
+        assert "RWF_DSYNC" not in traced(d.vubox, lambda: blk(g, OUT, 0, b"c" * 512))
+
+
+@case
 def an_interrupted_publication_is_finished():
     """used->idx has moved, the flags of that batch are still set: they were given back already."""
     with Disk(size=1 << 20) as d:

@@ -222,5 +222,9 @@ void action_any(struct front *f)
 		front_up(f);
 		return;
 	}
-	all[fake_random(sizeof(all) / sizeof(all[0]))](f);
+	/* A bad driver breaks its queue at once: give it another. */
+	if (f->queues[0].evil && fake_random(4) > 0)
+		restart(f);
+	else
+		all[fake_random(sizeof(all) / sizeof(all[0]))](f);
 }

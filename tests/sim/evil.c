@@ -9,6 +9,8 @@
 #include "spec/virtio_blk.h"
 #include "spec/virtio_ring.h"
 
+enum { CALM_TICKS = 3 };
+
 /*
  * A front-end with nothing but bad queues may harm its own memory and disk. One bad queue beside good
  * ones stays in its zone, and its disk is read-only.
@@ -71,6 +73,28 @@ static struct virtio_blk_req evil_header(void)
 		le64_put(sector) };
 }
 
+/* One range of a discard, mostly good. */
+static struct virtio_blk_discard_write_zeroes evil_range(void)
+{
+	uint64_t sector = fake_random(16);
+
+	if (fake_random(6) == 0)
+		sector |= 1ull << (8 + fake_random(56));
+	return (struct virtio_blk_discard_write_zeroes){ le64_put(sector),
+		le32_put(fake_random(16) == 0 ? UINT32_MAX : fake_random(16)), le32_put(0) };
+}
+
+/* Makes head available, behind what is there. */
+static void offer(struct sim_queue *q, uint16_t head)
+{
+	uint16_t idx;
+
+	memcpy(&idx, q->avail_at + 2, 2);
+	memcpy(q->avail_at + 4 + 2 * (idx & (q->size - 1)), &head, 2);
+	idx++;
+	memcpy(q->avail_at + 2, &idx, 2);
+}
+
 /* A chain that would be good if it stayed as it is: header, data, status. */
 static void put_chain(struct sim_queue *q)
 {
@@ -88,8 +112,17 @@ static void put_chain(struct sim_queue *q)
 		{ le64_put(q->zone + half - 1), le32_put(1), le16_put(VIRTQ_DESC_F_WRITE),
 			le16_put(0) },
 	};
-	uint16_t idx, slot;
 
+	if (le32_get(h.type) >= VIRTIO_BLK_T_DISCARD) {
+		uint32_t ranges = 1 + fake_random(3);
+
+		d[1].len = le32_put(16 * ranges);
+		for (uint32_t i = 0; i < ranges; i++) {
+			struct virtio_blk_discard_write_zeroes range = evil_range();
+
+			memory_put(m, q->zone + 16 + 16 * i, &range, sizeof(range));
+		}
+	}
 	if (!q->front->blk) /* entropy wants to be asked for nothing */
 		d[0].flags = le16_put(VIRTQ_DESC_F_NEXT | VIRTQ_DESC_F_WRITE);
 	memory_put(m, q->zone, &h, sizeof(h));
@@ -105,28 +138,24 @@ static void put_chain(struct sim_queue *q)
 		memcpy(q->desc_at + b * 16, &d[1], 16);
 		memcpy(q->desc_at + c * 16, &d[2], 16);
 	}
-	memcpy(&idx, q->avail_at + 2, 2);
-	slot = (uint16_t)(idx & (q->size - 1));
-	memcpy(q->avail_at + 4 + 2 * slot, &a, 2);
-	idx++;
-	memcpy(q->avail_at + 2, &idx, 2);
+	offer(q, a);
 }
 
-/* A loop of descriptors that say nothing: it is there for good, unless somebody counts. */
+/*
+ * A loop of descriptors that say nothing: it is there for good, unless somebody counts. A driver that
+ * went on moving would break it.
+ */
 static void put_loop(struct sim_queue *q)
 {
 	struct virtq_desc d = { le64_put(q->zone), le32_put(0), le16_put(VIRTQ_DESC_F_NEXT),
 		le16_put(0) };
 	struct virtq_desc table = { le64_put(q->zone), le32_put(64),
 		le16_put(VIRTQ_DESC_F_INDIRECT), le16_put(0) };
-	uint16_t idx, zero = 0;
 
 	memcpy(q->desc_at, fake_random(2) == 0 ? &d : &table, sizeof(d));
 	memory_put(&q->front->memory, q->zone, &d, sizeof(d));
-	memcpy(&idx, q->avail_at + 2, 2);
-	memcpy(q->avail_at + 4 + 2 * (idx & (q->size - 1)), &zero, 2);
-	idx++;
-	memcpy(q->avail_at + 2, &idx, 2);
+	offer(q, 0);
+	w.calm = CALM_TICKS;
 }
 
 void evil_step(struct sim_queue *q)
@@ -135,7 +164,7 @@ void evil_step(struct sim_queue *q)
 	struct virtio_blk_req h = evil_header();
 	uint16_t junk = (uint16_t)fake_random(65536), idx;
 
-	if (w.posts_left == 0)
+	if (w.posts_left == 0 || w.calm > 0)
 		return;
 	switch (fake_random(12)) {
 	case 0: memcpy(q->desc_at + fake_random(q->size) * 16, &d, 16); break;
@@ -178,13 +207,16 @@ void evil_flip(struct sim_queue *q, char *at, size_t len)
 	struct virtq_desc d;
 	uint16_t next;
 
-	if (w.posts_left == 0 || !r || !q->made || fake_random(8) > 0)
+	if (w.posts_left == 0 || w.calm > 0 || !r || !q->made || fake_random(8) > 0)
 		return;
 	if (gpa - q->desc < ring_bytes(q, 0) ||
 		(gpa - q->zone < q->zone_len && len == 16 && fake_random(2) == 0)) {
+		struct virtio_blk_discard_write_zeroes range = evil_range();
+
 		/* One field of it, or all: a part of the old with a part of the new is the trick. */
 		memcpy(&d, at, 16);
-		switch (fake_random(5)) {
+		switch (fake_random(6)) {
+		case 5: memcpy(&d, &range, sizeof(d)); break;
 		case 0: d.addr = le64_put(evil_addr(q)); break;
 		case 1: d.len = le32_put(evil_len(q)); break;
 		case 2: d.flags = evil_desc(q).flags; break;

@@ -41,16 +41,22 @@ static bool answered(void *arg)
 	return fake_peek(f->fd) != -EAGAIN;
 }
 
+/* What fails now works later: gives it time. */
+static bool run_until(bool (*done)(void *arg), struct front *f)
+{
+	for (unsigned tries = 0; w.faults && tries < TRIES_MAX; tries++)
+		if (life_run(done, f))
+			return true;
+	return life_run(done, f);
+}
+
 /* The answer to a message: its payload's length, or -1 (connection lost). */
 static int answer(struct front *f, uint32_t id, void *reply, uint32_t reply_len, int *fd)
 {
 	struct vhost_user_header h;
 	int n;
 
-	/* Who cannot be accepted now is accepted later. */
-	for (unsigned tries = 0; w.faults && tries < TRIES_MAX && !life_run(answered, f);)
-		tries++;
-	if (!life_run(answered, f))
+	if (!run_until(answered, f))
 		fake_die("front-end %u waits for an answer to message %u, and all sleep", f->index,
 			id);
 	n = fake_recv(f->fd, &h, sizeof(h), fd);
@@ -450,7 +456,7 @@ static void say_connected(struct front *f)
 	if (!f->client)
 		f->fd = fake_connect(f->path);
 	else if (!accepted(f))
-		(void)life_run(accepted, f);
+		(void)run_until(accepted, f);
 	if (f->fd < 0)
 		fake_die(f->client ? "nobody connects to %s" : "nobody listens on %s", f->path);
 	f->connected = true;

@@ -40,6 +40,9 @@ static void check_store(const struct front *f, uint64_t gpa, size_t len)
 	if (f->evil || f->lawless)
 		return;
 	for (unsigned i = 0; i < f->queue_count; i++)
+		if (in_used_ring(&f->queues[i], gpa, len) && f->device->queues[i].broken)
+			fake_die("queue %u.%u is broken, and its ring is written to", f->index, i);
+	for (unsigned i = 0; i < f->queue_count; i++)
 		if (in_used_ring(&f->queues[i], gpa, len) || in_zone(&f->queues[i], gpa, len))
 			return;
 	while (len > 0) {

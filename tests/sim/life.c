@@ -80,6 +80,7 @@ static void tick_devices(void)
 
 static void tick_begins(void)
 {
+	w.calm -= w.calm > 0;
 	w.tick_accesses = 0;
 	for (unsigned i = 0; i < w.front_count; i++)
 		for (unsigned k = 0; k < w.fronts[i].queue_count; k++)

@@ -87,9 +87,12 @@ static void make_evil(void)
 
 	if (!one_in(4))
 		return;
-	f->evil = !f->read_only || one_in(2);
+	f->evil = f->queue_count == 1 || one_in(2);
+	f->read_only |= !f->evil;
 	for (unsigned i = 0; i < f->queue_count; i++)
 		f->queues[i].evil = f->evil || i == 0;
+	w.actions_left += 20;
+	w.posts_left += 200;
 }
 
 static void make_faults(void)
@@ -118,10 +121,10 @@ static void make_world(uint64_t seed, bool verbose)
 	w.front_count = 1 + fake_random(FRONTS_MAX);
 	for (unsigned i = 0; i < w.front_count; i++)
 		make_front(&w.fronts[i], i);
-	make_evil();
-	make_faults();
 	w.posts_left = 10 + fake_random(80);
 	w.actions_left = fake_random(12);
+	make_evil();
+	make_faults();
 	w.chattiness = 2u << fake_random(6);
 	w.poll_ns = one_in(12) ? 2000 : 0;
 	if (one_in(3)) {

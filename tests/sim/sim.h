@@ -248,6 +248,7 @@ struct world {
 	struct sim_request requests[REQS_MAX];
 	unsigned posts_left, actions_left;
 	unsigned chattiness; /* one driver step in so many accesses */
+	unsigned calm;  /* ticks that bad drivers keep still */
 	bool finishing;      /* all that waits has to be done */
 	bool faults;         /* calls of the port fail, so connections may be lost */
 	bool io_fails;
