@@ -219,7 +219,7 @@ int front_acked(const struct front *f, uint32_t request, const void *payload, ui
 	const int *fds, unsigned fd_count)
 {
 	struct front_message m;
-	uint64_t ack;
+	uint64_t ack = 0;
 	int error = front_ask(f, request, VU_NEED_REPLY, payload, size, fds, fd_count, &m);
 
 	if (error == 0)

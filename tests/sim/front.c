@@ -29,8 +29,7 @@ static void lost(struct front *f)
 	if (!f->connected)
 		return;
 	if (!w.faults)
-		fake_die("front-end %u lost its connection: %.*s", f->index, 300,
-			fake.log + (fake.log_len > 300 ? fake.log_len - 300 : 0));
+		fake_die("front-end %u lost its connection: …%s", f->index, sim_log());
 	front_hang_up(f);
 }
 
@@ -126,8 +125,7 @@ static bool tell(struct front *f, uint32_t id, const void *payload, uint32_t len
 	if (result == 0)
 		return true;
 	if (!w.faults)
-		fake_die("message %u was refused: %.*s", id, 200,
-			fake.log + (fake.log_len > 200 ? fake.log_len - 200 : 0));
+		fake_die("message %u was refused: …%s", id, sim_log());
 	front_hang_up(f);
 	return false;
 }
@@ -370,17 +368,29 @@ bool front_set_writeback(struct front *f, bool on)
 	return true;
 }
 
-/* The cache's mode: what the features say, and after a death what it was before. */
+static bool flush_is_out(const struct front *f)
+{
+	for (const struct sim_request *r = w.requests; r < w.requests + REQS_MAX; r++)
+		if (r->queue && r->queue->front == f && r->type == VIRTIO_BLK_T_FLUSH)
+			return true;
+	return false;
+}
+
+/*
+ * The cache's mode: what the features say. After a death it is what it was before, even if nobody
+ * says so again; but a driver that flushes shows that it knows of a cache.
+ */
 static bool set_cache(struct front *f, bool was_fresh)
 {
+	bool can_say = front_has(f, VHOST_USER_PROTOCOL_F_CONFIG);
+
 	if (!f->blk || (f->features & VIRTIO_BLK_F_CONFIG_WCE) == 0)
 		return true;
-	if (was_fresh)
-		f->writeback = (f->features & VIRTIO_BLK_F_FLUSH) != 0;
-	else if (front_has(f, VHOST_USER_PROTOCOL_F_CONFIG))
+	if (!was_fresh && can_say && fake_random(2) == 0)
 		return front_set_writeback(f, f->writeback);
-	else
-		f->writeback = (f->features & VIRTIO_BLK_F_FLUSH) != 0;
+	if (!was_fresh && can_say && !flush_is_out(f))
+		return true;
+	f->writeback = !was_fresh || (f->features & VIRTIO_BLK_F_FLUSH) != 0;
 	f->wce_age++;
 	return true;
 }

@@ -144,7 +144,7 @@ static bool run_it(void)
 	state.idle_rounds = 0;
 	end = fake_run(run, NULL);
 	if (end == FAKE_ABORTED)
-		fake_die("it aborted: %.*s", (int)fake.log_len, fake.log);
+		fake_die("it aborted: …%s", sim_log());
 	if (w.killed)
 		longjmp(w.killed_jump, 1);
 	if (w.idle)

@@ -209,6 +209,7 @@ static bool make_other(struct sim_request *r, uint32_t type, uint32_t writable)
 
 static bool make_blk(struct sim_request *r, uint8_t *bytes)
 {
+	const struct front *f = r->queue->front;
 	uint32_t kind = fake_random(20);
 
 	if (kind < 7)
@@ -219,7 +220,8 @@ static bool make_blk(struct sim_request *r, uint8_t *bytes)
 		return make_ranges(r, bytes, kind == 13);
 	if (kind < 17)
 		return make_other(r, VIRTIO_BLK_T_GET_ID, 1 + fake_random(30));
-	if (kind < 19)
+	/* A driver that has switched the cache off has no reason to flush. */
+	if (kind < 19 && (f->writeback || (f->features & VIRTIO_BLK_F_CONFIG_WCE) == 0))
 		return make_other(r, VIRTIO_BLK_T_FLUSH, 1);
 	return make_other(r, TYPE_UNKNOWN, 1 + fake_random(40));
 }

@@ -34,6 +34,11 @@ __attribute__((format(printf, 1, 2))) void sim_note(const char *format, ...)
 	fputc('\n', stderr);
 }
 
+const char *sim_log(void)
+{
+	return fake.log + (fake.log_len > 150 ? fake.log_len - 150 : 0);
+}
+
 static void died(const char *text)
 {
 	(void)snprintf(report->why, sizeof(report->why), "%s", text);

@@ -265,6 +265,8 @@ struct world {
 };
 extern struct world w;
 
+/* The end of what the device has logged. */
+const char *sim_log(void);
 __attribute__((format(printf, 1, 2))) void sim_note(const char *format, ...);
 
 #endif
