@@ -39,7 +39,7 @@ _Noreturn void out_abort(void)
 
 int port_process_open(void)
 {
-	/* A descriptor that the parent has closed would be the next thing that we open: an image, say. */
+	/* One that the parent has closed would be the next thing that we open: an image, say. */
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return -errno;

@@ -2,6 +2,7 @@
 # A suite prints `ok`, `not ok` or `skip` lines; tests/run.sh runs and counts them.
 
 HOST_CC ?= gcc
+CORES = $(shell nproc)
 
 T := $(BUILD)/tests
 -include $(wildcard tests/*/rules.mk)
@@ -16,7 +17,7 @@ SCRIPTS := $(filter-out %/lib.sh %/prepare.sh %/demo.sh %/toolchain.sh,$(wildcar
 scripts_of = $(filter tests/$(1)/%,$(SCRIPTS))
 
 QUICK := $(call scripts_of,nocompile) tests/tidy.sh $(UNIT)
-SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO) \
+SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO_SUITES) $(PROTO) \
 	$(call scripts_of,sanitize) $(call scripts_of,sim) \
 	$(call scripts_of,guest) $(call scripts_of,fuzz) \
 	$(call scripts_of,mutants) $(call scripts_of,cross)
@@ -26,10 +27,12 @@ test:
 	sh tests/install.sh
 	$(MAKE) test-run
 
-test-run: vubox $(UNIT) $(UNIT_ASAN) $(TEST_BINARIES)
+test-run:
+	$(MAKE) -s -j$(CORES) vubox $(UNIT) $(UNIT_ASAN) $(TEST_BINARIES)
 	sh tests/run.sh $(SUITES)
 
-check: vubox $(UNIT)
+check:
+	$(MAKE) -s -j$(CORES) vubox $(UNIT)
 	sh tests/run.sh $(QUICK)
 
 demo:

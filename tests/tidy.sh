@@ -247,7 +247,8 @@ check_compiled()
 check_text()
 {
 	grep -nIE '\b(TO[D]O|FIX[M]E|X[X]X|HA[C]K)\b' $all_files | check "nothing is left to do"
-	grep -nIE '[[:blank:]]+$' $all_files | check "no trailing space"
+	# A patch shows empty lines as it must.
+	grep -nIE '[[:blank:]]+$' $(echo "$all_files" | grep -v '\.patch$') | check "no trailing space"
 	for f in $(echo "$all_files" | grep -E '\.(c|h|sh|py|mk)$|^Makefile$'); do
 		expand "$f" | awk -v f="$f" -v max=$LINE_COLUMNS_MAX \
 			'length > max { print f ":" NR ": " length " columns" }'
