@@ -232,7 +232,7 @@ static int queue_take(struct queue *q, struct request *req, const char **why)
 	return vring_pop(&q->ring, mem, req, why);
 }
 
-/* Gives a request back to the pool, and a turn to those who waited for the long array it held. */
+/* Gives a request back to the pool, and a turn to those who waited for its long array. */
 static void queue_put(struct queue *q, struct request *req)
 {
 	bool was_long = req->chain.long_slot > 0;

@@ -198,8 +198,8 @@ static void blk_accept(struct device *dev, uint64_t features)
 
 /*
  * writeback is lost with the process, and front-ends do not set it again. Until the driver shows
- * what it believes, by a flush or by setting it, every write is on stable storage: that is right for
- * both.
+ * what it believes, by a flush or by setting it, every write is on stable storage: that is right
+ * for both.
  */
 static void blk_resumed(struct device *dev)
 {

@@ -1,12 +1,12 @@
 /*
  * A load for any vhost-user-blk back-end: one queue, kept full, from this process.
  *
- *     load --socket=PATH [--depth=32] [--bytes=4096] [--seconds=2] [--mode=read|write|seqread|seqwrite]
- *          [--wait=poll|call]
+ *     load --socket=PATH [--depth=32] [--bytes=4096] [--seconds=2]
+ *          [--mode=read|write|seqread|seqwrite] [--wait=poll|call]
  *
  * Prints one line: operations a second, and p50 and p99 latency in microseconds. wait=poll looks at
- * the used ring all the time and asks for no calls, as a polling driver does; wait=call sleeps until
- * it is called. EVENT_IDX is used where it is offered.
+ * the used ring all the time and asks for no calls, as a polling driver does; wait=call sleeps
+ * until it is called. EVENT_IDX is used where it is offered.
  */
 #include <errno.h>
 #include <getopt.h>

@@ -45,9 +45,10 @@ contestants=
 start vubox ./vubox blk --socket-path="$tmp/vubox" --blk-file="$image" --no-lock
 start vubox-mmap ./vubox blk --socket-path="$tmp/vubox-mmap" --blk-file="$image" --no-lock --io=mmap
 for aio in io_uring threads; do
+	address="addr.type=unix,addr.path=$tmp/qsd-$aio"
 	start "qsd-$aio" qemu-storage-daemon \
 		--blockdev "driver=file,node-name=f,filename=$image,aio=$aio,locking=off" \
-		--export "type=vhost-user-blk,id=e,addr.type=unix,addr.path=$tmp/qsd-$aio,node-name=f,writable=on"
+		--export "type=vhost-user-blk,id=e,node-name=f,writable=on,$address"
 done
 if [ $# -gt 0 ]; then
 	ln -s "$(readlink -f "$1")" "$tmp/yours"
@@ -79,9 +80,8 @@ show()
 	peer=$(median "$1" qsd-io_uring 3)
 	for c in $contestants; do
 		iops=$(median "$1" "$c" 3)
-		awk -v row="$1" -v c="$c" -v iops="$iops" -v p50="$(median "$1" "$c" 4)" \
-			-v p99="$(median "$1" "$c" 5)" -v peer="$peer" \
-			'BEGIN { printf "%-22s %-13s %10d %7d %7d %8.2f\n", row, c, iops, p50, p99, iops / peer }'
+		printf '%-22s %-13s %10d %7d %7d %8.2f\n' "$1" "$c" "$iops" "$(median "$1" "$c" 4)" \
+			"$(median "$1" "$c" 5)" "$(echo "$iops $peer" | awk '{ print $1 / $2 }')"
 	done
 }
 
