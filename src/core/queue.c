@@ -244,8 +244,8 @@ static void queue_put(struct queue *q, struct request *req)
 }
 
 /*
- * Gives the device one request: 1; 0: there is none; -EAGAIN: others hold what it needs; -EBUSY: the
- * device does not take one now, and will say when.
+ * Gives the device one request: 1. 0: there is none. -EAGAIN: others hold what it needs. -EBUSY:
+ * the device does not take one now, and will say when.
  */
 static int queue_step(struct queue *q)
 {

@@ -215,7 +215,7 @@ static void nonsense(struct front *f)
 void action_any(struct front *f)
 {
 	static void (*const all[])(struct front * f) = { restart, restart, restart, enable, enable,
-		plug, plug, reset, hang_up, hang_up, intrude, config, config, renotify, renotify,
+		plug, plug, reset, hang_up, hang_up, intrude, config, config, config, renotify, renotify,
 		shrink, nonsense, grow };
 
 	if (!f->connected) {

@@ -392,6 +392,8 @@ static bool set_cache(struct front *f, bool was_fresh)
 		return true;
 	f->writeback = !was_fresh || (f->features & VIRTIO_BLK_F_FLUSH) != 0;
 	f->wce_age++;
+	if (was_fresh && can_say && fake_random(3) == 0)
+		return front_set_writeback(f, false);
 	return true;
 }
 

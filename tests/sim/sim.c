@@ -187,9 +187,26 @@ static void finish(void)
 	}
 }
 
+static void lose_power(void)
+{
+	sim_note("power is lost");
+	for (unsigned i = 0; i < w.front_count; i++) {
+		struct front *f = &w.fronts[i];
+
+		if (!f->blk || f->evil)
+			continue;
+		fake_power_loss(f->disk.image);
+		disk_check(&f->disk, true);
+	}
+}
+
 static void end(void)
 {
 	w.kill_in = 0;
+	if (one_in(4)) {
+		lose_power();
+		return;
+	}
 	if (one_in(4)) {
 		life_terminate();
 		return;
@@ -206,21 +223,17 @@ static void end(void)
 /* The process was killed between two accesses: true if the host was, too. */
 static bool after_death(void)
 {
+	bool last = --w.kills == 0;
+
 	w.killed = false;
 	w.has_died = true;
 	sim_note("killed");
 	life_end();
-	for (unsigned i = 0; w.power_loss && i < w.front_count; i++) {
-		struct front *f = &w.fronts[i];
-
-		if (!f->blk || f->evil)
-			continue;
-		fake_power_loss(f->disk.image);
-		disk_check(&f->disk, true);
-	}
-	if (--w.kills > 0)
+	if (last && w.power_loss)
+		lose_power();
+	else if (!last)
 		w.kill_in = 1 + fake_random(2000);
-	return w.power_loss;
+	return last && w.power_loss;
 }
 
 static void run_seed(uint64_t seed, bool verbose)

@@ -3,29 +3,54 @@
 #include "../../src/main.c"
 #undef main
 
-#include "rig.h"
-
-#include <errno.h>
-
+#include "num.h"
 #include "panic.h"
+#include "rig.h"
 
 /* ---- vubox ---- */
 
-static void run_main(void *line)
-{
-	static char *words[128];
-	static char text[1024];
-	int count = 0;
+struct words {
+	int count;
+	char *at[128];
+};
 
-	(void)text_format(text, sizeof(text), "%s", (const char *)line);
-	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
-		words[count++] = word;
-	port_exit(vubox_main(count, words));
+/* Cuts text in place. */
+static void cut(struct words *words, char *text, char separator)
+{
+	char *next = text;
+
+	words->count = 0;
+	while (next && words->count < (int)countof(words->at)) {
+		words->at[words->count++] = next;
+		next = strchr(next, separator);
+		if (next)
+			*next++ = 0;
+	}
+}
+
+static void run_main(void *arg)
+{
+	struct words *words = arg;
+
+	port_exit(vubox_main(words->count, words->at));
+}
+
+enum fake_end rig_words(char *text, char separator)
+{
+	static struct words words;
+
+	cut(&words, text, separator);
+	return fake_run(run_main, &words);
 }
 
 enum fake_end rig_main(const char *command_line)
 {
-	return fake_run(run_main, (void *)command_line);
+	static char text[1024];
+	size_t len = text_format(text, sizeof(text), "%s", command_line);
+
+	if (len > 0 && text[len - 1] == ' ')
+		text[len - 1] = 0;
+	return rig_words(text, ' ');
 }
 
 static void run_loop(void *arg)
@@ -43,8 +68,13 @@ uint64_t rig_patience_ns;
 
 enum fake_end rig_run(void)
 {
+	enum fake_end end;
+
 	fake.end_ns = rig_patience_ns > 0 ? fake.now_ns + rig_patience_ns : fake.end_ns;
-	return fake_run(run_loop, NULL);
+	end = fake_run(run_loop, NULL);
+	if (end == FAKE_ABORTED)
+		fake_die("it aborted");
+	return end;
 }
 
 struct device *rig_device(unsigned i)
@@ -163,27 +193,25 @@ static struct device_class stub_class = {
 	.look_again = stub_look_again,
 };
 
-static void serve_stub(void *words)
+static void serve_stub(void *arg)
 {
-	static char *list[8];
-	static char text[100];
-	int count = 0;
+	struct words *words = arg;
 
-	if (loop_open() < 0)
-		port_exit(EXIT_FAILED);
-	(void)text_format(text, sizeof(text), "%s", (const char *)words);
-	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
-		list[count++] = word;
-	if (make_device(&stub_class, NULL, count, list) != EXIT_OK)
+	if (loop_open() < 0 || make_device(&stub_class, NULL, words->count, words->at) != EXIT_OK)
 		port_exit(EXIT_FAILED);
 	port_exit(serve());
 }
 
-enum fake_end rig_stub_at(unsigned queues, bool shy, const char *words)
+enum fake_end rig_stub_at(unsigned queues, bool shy, const char *options)
 {
+	static char text[100];
+	static struct words words;
+
+	(void)text_format(text, sizeof(text), "%s", options);
+	cut(&words, text, ' ');
 	stub_queues = queues;
 	stub_class.can_take = shy ? stub_can_take : NULL;
-	return fake_run(serve_stub, (void *)words);
+	return fake_run(serve_stub, &words);
 }
 
 void rig_stub(unsigned queues, bool shy)

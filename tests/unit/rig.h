@@ -13,6 +13,8 @@
 
 /* Runs main() with this command line, its words cut at spaces. FAKE_IDLE: it serves, and waits. */
 enum fake_end rig_main(const char *command_line);
+/* The same with words that are cut at another byte, in place. */
+enum fake_end rig_words(char *text, char separator);
 /* Goes on until it waits for ever (FAKE_IDLE), or ends. A rig_patience_ns > 0 ends it in time. */
 enum fake_end rig_run(void);
 extern uint64_t rig_patience_ns;
@@ -36,7 +38,7 @@ extern struct stub stub;
 /* Serves the stub with so many queues, in a fresh world; shy: it has a can_take. */
 void rig_stub(unsigned queues, bool shy);
 /* The same with common options of its own, in the world as it is. */
-enum fake_end rig_stub_at(unsigned queues, bool shy, const char *words);
+enum fake_end rig_stub_at(unsigned queues, bool shy, const char *options);
 /* Answers the oldest request that is held; the next tick of rig_run makes that visible. */
 void stub_finish(void);
 
