@@ -57,7 +57,8 @@ struct blk_range {
 /* Whether the device writes the data of such a request. */
 bool blk_reads(uint32_t type);
 
-/* Writes the header and a status that no device gives; returns the buffers (3, or 2 without data). */
+/* Writes the header and a status that no device gives; returns the buffers (3, or 2 without data).
+ */
 unsigned blk_build(
 	const struct driver_memory *mem, const struct blk_request *r, struct driver_buffer out[3]);
 /* Makes one of neighbours that are contiguous and of one direction. */

@@ -161,13 +161,14 @@ struct front_queue {
 	struct driver driver;
 };
 
-int front_queue_open(struct front_queue *q, uint32_t index, const struct front_memory *m,
-	const struct driver_layout *at, const struct driver_options *options);
+int front_queue_open(struct front_queue *q, uint32_t index, const struct driver_format *format,
+	const struct front_memory *m, const struct driver_layout *at,
+	const struct driver_options *options);
 void front_queue_close(struct front_queue *q);
 /* Size, base, addresses, call and err. */
-int front_queue_set(struct front *f, const struct front_queue *q, uint16_t base);
+int front_queue_set(struct front *f, const struct front_queue *q, uint32_t base);
 /* All that, and the kick; then it is enabled. */
-int front_queue_start(struct front *f, const struct front_queue *q, uint16_t base);
+int front_queue_start(struct front *f, const struct front_queue *q, uint32_t base);
 /* Publishes what was added, and kicks if the device asked for it. */
 void front_queue_offer(struct front_queue *q);
 void front_kick(const struct front_queue *q);

@@ -90,8 +90,9 @@ int front_share(struct front *f, const struct front_memory *m)
 
 /* ---- queues ---- */
 
-int front_queue_open(struct front_queue *q, uint32_t index, const struct front_memory *m,
-	const struct driver_layout *at, const struct driver_options *options)
+int front_queue_open(struct front_queue *q, uint32_t index, const struct driver_format *format,
+	const struct front_memory *m, const struct driver_layout *at,
+	const struct driver_options *options)
 {
 	q->index = index;
 	q->memory = m;
@@ -100,7 +101,7 @@ int front_queue_open(struct front_queue *q, uint32_t index, const struct front_m
 	q->err = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	if (q->kick < 0 || q->call < 0 || q->err < 0)
 		return -errno;
-	return driver_open(&q->driver, &driver_split, &m->driver, at, options) ? 0 : -EFAULT;
+	return driver_open(&q->driver, format, &m->driver, at, options) ? 0 : -EFAULT;
 }
 
 void front_queue_close(struct front_queue *q)
@@ -110,7 +111,7 @@ void front_queue_close(struct front_queue *q)
 	close(q->err);
 }
 
-int front_queue_set(struct front *f, const struct front_queue *q, uint16_t base)
+int front_queue_set(struct front *f, const struct front_queue *q, uint32_t base)
 {
 	const struct driver_layout *at = &q->driver.at;
 	struct front_ring_addr addr = { .index = q->index,
@@ -130,7 +131,7 @@ int front_queue_set(struct front *f, const struct front_queue *q, uint16_t base)
 	return result;
 }
 
-int front_queue_start(struct front *f, const struct front_queue *q, uint16_t base)
+int front_queue_start(struct front *f, const struct front_queue *q, uint32_t base)
 {
 	int result = front_queue_set(f, q, base);
 

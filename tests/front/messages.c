@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 /* A message that sets something. */
-static int set(struct front *f, uint32_t request, const void *payload, uint32_t size, const int *fds,
-	unsigned fd_count)
+static int set(struct front *f, uint32_t request, const void *payload, uint32_t size,
+	const int *fds, unsigned fd_count)
 {
 	if (f->acks && (f->protocol & VU_P(REPLY_ACK)) != 0)
 		return front_acked(f, request, payload, size, fds, fd_count);
@@ -88,7 +88,8 @@ int front_set_mem_table(
 	if (count > 8)
 		return -E2BIG;
 	memcpy(table.places, places, count * sizeof(*places));
-	return set(f, VU_SET_MEM_TABLE, &table, (uint32_t)(8 + count * sizeof(*places)), fds, count);
+	return set(
+		f, VU_SET_MEM_TABLE, &table, (uint32_t)(8 + count * sizeof(*places)), fds, count);
 }
 
 int front_get_max_mem_slots(struct front *f, uint64_t *slots)

@@ -37,7 +37,8 @@ try_sim()
 	elif build/tests/sim/sim --seeds "1-$SEEDS" >sim.log 2>sim.err; then
 		echo "$1" >>"$tmp/survivors"
 	else
-		echo "ok mutant $1 (caught by sim, $(sed -n 's/^not ok[^:]*: \(seed [0-9]*\): .*/\1/p' sim.log))"
+		seed=$(sed -n 's/^not ok[^:]*: \(seed [0-9]*\): .*/\1/p' sim.log)
+		echo "ok mutant $1 (caught by sim, $seed)"
 	fi
 	rm -rf "${tmp:?}/$1"
 }
@@ -45,7 +46,8 @@ try_sim()
 # The unit tests that fail in this directory, but for those that need the real kernel.
 unit_failures()
 {
-	units=$(make -s BUILD=build --eval 'units: ; @echo $(UNIT)' units | tr ' ' '\n' | grep -v /port_)
+	units=$(make -s BUILD=build --eval 'units: ; @echo $(UNIT)' units | tr ' ' '\n' |
+		grep -v /port_)
 	make -s -k BUILD=build $units >unit.log 2>&1 || :
 	for unit in $units; do
 		[ ! -x "$unit" ] || "./$unit" >>unit.log 2>&1 </dev/null || echo "${unit##*/}"
@@ -59,7 +61,8 @@ try_units()
 	if [ -n "$by" ]; then
 		echo "ok mutant $1 (caught by unit test $by)"
 	else
-		echo "not ok mutant $1: no test notices: $(class_of "$1") (replay: tests/mutants/run.sh $1)"
+		echo "not ok mutant $1: no test notices: $(class_of "$1")" \
+			"(replay: tests/mutants/run.sh $1)"
 	fi
 	rm -rf "${tmp:?}/$1"
 }

@@ -153,7 +153,8 @@ def wrong_requests_touch_nothing(engine):
                 assert (status, used) == (IOERR, 1), (kind, sector, length)
                 assert kind == OUT or got == b"\xee" * length, "an error writes no data"
         for kind in DISCARD, WRITE_ZEROES:
-            for bad in (ranges((sectors, 1, 0)), ranges((2**63, 1, 0)), ranges((0, 1, 0), (0, 2**31, 0)),
+            for bad in (ranges((sectors, 1, 0)), ranges((2**63, 1, 0)),
+                        ranges((0, 1, 0), (0, 2**31, 0)),
                         ranges((1, 1, 0), (sectors, 1, 0)), ranges((0, 1, 0))[:15], b"x" * 17,
                         ranges(*[(0, 1, 0)] * 33)):
                 assert blk(f, kind, 0, bad)[0] == IOERR, (kind, bad)

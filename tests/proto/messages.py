@@ -148,7 +148,8 @@ def an_absurd_size_closes():
 
 @case
 def wrong_sizes_close():
-    for request, size in ((GET_FEATURES, 8), (SET_FEATURES, 0), (SET_FEATURES, 7), (SET_FEATURES, 9),
+    for request, size in ((GET_FEATURES, 8), (SET_FEATURES, 0), (SET_FEATURES, 7),
+                          (SET_FEATURES, 9),
                           (SET_VRING_ADDR, 39), (SET_VRING_NUM, 4), (SET_MEM_TABLE, 4),
                           (SET_VRING_KICK, 16), (SET_MEM_TABLE, 1000), (GET_CONFIG, 4)):
         closes(struct.pack("<III", request, 1, size) + bytes(size), say="wrong size")

@@ -46,7 +46,7 @@ static void plug(struct front *f)
 	if (r) {
 		r->shared = true;
 		if (slots ? front_region(f, VHOST_USER_ADD_MEM_REG, r) : front_share_memory(f))
-			if (front_sync(f))
+			if (wire_sync(f))
 				memory_share(&f->memory, r, true);
 		return;
 	}
@@ -57,7 +57,7 @@ static void plug(struct front *f)
 	}
 	memory_share(&f->memory, r, false);
 	if (slots ? front_region(f, VHOST_USER_REM_MEM_REG, r) : front_share_memory(f))
-		(void)front_sync(f);
+		(void)wire_sync(f);
 }
 
 static void reset(struct front *f)
@@ -66,12 +66,12 @@ static void reset(struct front *f)
 	bool told;
 
 	if (front_has(f, VHOST_USER_PROTOCOL_F_RESET_DEVICE) && fake_random(2) == 0)
-		told = front_tell(f, VHOST_USER_RESET_DEVICE, NULL, 0, -1);
+		told = wire_tell(f, VHOST_USER_RESET_DEVICE, NULL, 0, -1);
 	else if (front_has(f, VHOST_USER_PROTOCOL_F_STATUS))
-		told = front_tell(f, VHOST_USER_SET_STATUS, &zero, sizeof(zero), -1);
+		told = wire_tell(f, VHOST_USER_SET_STATUS, &zero, sizeof(zero), -1);
 	else
 		return;
-	if (!told || !front_sync(f))
+	if (!told || !wire_sync(f))
 		return;
 	for (unsigned i = 0; i < f->queue_count; i++)
 		f->queues[i].running = false;
@@ -117,7 +117,8 @@ static void config(struct front *f)
 	}
 	capacity = front_capacity(f);
 	if (f->connected && capacity != f->disk.sectors && !f->growing)
-		fake_die("a disk of %u sectors has %llu", f->disk.sectors, (unsigned long long)capacity);
+		fake_die("a disk of %u sectors has %llu", f->disk.sectors,
+			(unsigned long long)capacity);
 }
 
 /* SIGHUP, with a larger image or the same. */
@@ -151,7 +152,7 @@ static void renotify(struct front *f)
 		fake_notify_signal(fd);
 	q->call = fd;
 	fake_close(old);
-	if (!front_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, fd))
+	if (!wire_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, fd))
 		return;
 	if (q->polled || fake_random(2) == 0)
 		return;
@@ -160,7 +161,7 @@ static void renotify(struct front *f)
 		fake_notify_signal(fd);
 	fake_close(q->kick);
 	q->kick = fd;
-	(void)front_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, fd);
+	(void)wire_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, fd);
 }
 
 /* The file of a region shrinks: the connection closes, the process goes on. */
@@ -215,8 +216,8 @@ static void nonsense(struct front *f)
 void action_any(struct front *f)
 {
 	static void (*const all[])(struct front * f) = { restart, restart, restart, enable, enable,
-		plug, plug, reset, hang_up, hang_up, intrude, config, config, config, renotify, renotify,
-		shrink, nonsense, grow };
+		plug, plug, reset, hang_up, hang_up, intrude, config, config, config, renotify,
+		renotify, shrink, nonsense, grow };
 
 	if (!f->connected) {
 		front_up(f);

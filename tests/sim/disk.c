@@ -131,7 +131,7 @@ static void check(
 	}
 	if (any && d->loose[s])
 		return;
-	fake_die("%s: sector %llu holds %02x%02x%02x…, not version %u", what, (unsigned long long)s,
+	fake_die("%s: sector %llu holds %02x%02x%02x..., not version %u", what, (unsigned long long)s,
 		bytes[7], bytes[6], bytes[5], d->versions[s][d->count[s] - 1].id);
 }
 

@@ -1,6 +1,7 @@
 /*
- * The good driver: a split ring from its side (VIRTIO 2.7), in steps so small that the device can act
- * between any two: describe, publish, kick; ask for calls, look again, sleep; take what came back.
+ * The good driver: a split ring from its side (VIRTIO 2.7), in steps so small that the device can
+ * act between any two: describe, publish, kick; ask for calls, look again, sleep; take what came
+ * back.
  */
 #include "sim.h"
 

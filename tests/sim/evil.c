@@ -12,8 +12,8 @@
 enum { CALM_TICKS = 3 };
 
 /*
- * A front-end with nothing but bad queues may harm its own memory and disk. One bad queue beside good
- * ones stays in its zone, and its disk is read-only.
+ * A front-end with nothing but bad queues may harm its own memory and disk. One bad queue beside
+ * good ones stays in its zone, and its disk is read-only.
  */
 static bool restrained(const struct sim_queue *q)
 {
@@ -142,8 +142,8 @@ static void put_chain(struct sim_queue *q)
 }
 
 /*
- * A loop of descriptors that say nothing: it is there for good, unless somebody counts. A driver that
- * went on moving would break it.
+ * A loop of descriptors that say nothing: it is there for good, unless somebody counts. A driver
+ * that went on moving would break it.
  */
 static void put_loop(struct sim_queue *q)
 {
@@ -213,7 +213,8 @@ void evil_flip(struct sim_queue *q, char *at, size_t len)
 		(gpa - q->zone < q->zone_len && len == 16 && fake_random(2) == 0)) {
 		struct virtio_blk_discard_write_zeroes range = evil_range();
 
-		/* One field of it, or all: a part of the old with a part of the new is the trick. */
+		/* One field of it, or all: a part of the old with a part of the new is the trick.
+		 */
 		memcpy(&d, at, 16);
 		switch (fake_random(6)) {
 		case 5: memcpy(&d, &range, sizeof(d)); break;

@@ -1,7 +1,6 @@
-/* Front-ends: how a connection is set up, anew or after a death, and what its messages must give. */
+/* Front-ends: how a connection is set up, anew or after a death. */
 #include "sim.h"
 
-#include <errno.h>
 #include <string.h>
 
 #include "spec/vhost_user.h"
@@ -22,126 +21,6 @@ bool front_writes_through(const struct front *f)
 	return (f->features & VIRTIO_BLK_F_FLUSH) == 0;
 }
 
-/* ---- messages ---- */
-
-static void lost(struct front *f)
-{
-	if (!f->connected)
-		return;
-	if (!w.faults)
-		fake_die("front-end %u lost its connection: …%s", f->index, sim_log());
-	front_hang_up(f);
-}
-
-static bool answered(void *arg)
-{
-	struct front *f = arg;
-
-	return fake_peek(f->fd) != -EAGAIN;
-}
-
-/* What fails now works later: gives it time. */
-static bool run_until(bool (*done)(void *arg), struct front *f)
-{
-	for (unsigned tries = 0; w.faults && tries < TRIES_MAX; tries++)
-		if (life_run(done, f))
-			return true;
-	return life_run(done, f);
-}
-
-/* The answer to a message: its payload's length, or -1 (connection lost). */
-static int answer(struct front *f, uint32_t id, void *reply, uint32_t reply_len, int *fd)
-{
-	struct vhost_user_header h;
-	int n;
-
-	if (!run_until(answered, f))
-		fake_die("front-end %u waits for an answer to message %u, and all sleep", f->index,
-			id);
-	n = fake_recv(f->fd, &h, sizeof(h), fd);
-	if (n <= 0) {
-		lost(f);
-		return -1;
-	}
-	if (n != sizeof(h) || h.request != id || (h.flags & VHOST_USER_REPLY) == 0 ||
-		h.size > reply_len)
-		fake_die("a wrong answer to message %u: %u, flags %x, %u bytes", id, h.request,
-			h.flags, h.size);
-	if (h.size > 0 && fake_recv(f->fd, reply, h.size, NULL) != (int)h.size)
-		fake_die("an answer to message %u that is not whole", id);
-	return (int)h.size;
-}
-
-static bool say(struct front *f, uint32_t id, uint32_t flags, const void *payload, uint32_t len,
-	const int *fds, unsigned count)
-{
-	char bytes[sizeof(struct vhost_user_header) + 512];
-	struct vhost_user_header h = { id, VHOST_USER_VERSION | flags, len };
-
-	if (!f->connected)
-		return false;
-	sim_note("%u: says message %u", f->index, id);
-	w.quiet_ticks = 0;
-	memcpy(bytes, &h, sizeof(h));
-	if (len > 0)
-		memcpy(bytes + sizeof(h), payload, len);
-	if (fake_send(f->fd, bytes, sizeof(h) + len, fds, count) < 0)
-		lost(f);
-	return f->connected;
-}
-
-static bool ask_with_fd(struct front *f, uint32_t id, const void *payload, uint32_t len,
-	void *reply, uint32_t reply_len, int *fd)
-{
-	int n;
-
-	if (!say(f, id, fake_random(2) == 0 ? VHOST_USER_NEED_REPLY : 0, payload, len, NULL, 0))
-		return false;
-	n = answer(f, id, reply, reply_len, fd);
-	if (n >= 0 && n != (int)reply_len) {
-		if (!w.faults)
-			fake_die("an answer of %d bytes to message %u", n, id);
-		front_hang_up(f);
-	}
-	return f->connected;
-}
-
-bool front_ask(struct front *f, uint32_t id, const void *payload, uint32_t len, void *reply,
-	uint32_t reply_len)
-{
-	return ask_with_fd(f, id, payload, len, reply, reply_len, NULL);
-}
-
-static bool tell(struct front *f, uint32_t id, const void *payload, uint32_t len, const int *fds,
-	unsigned count)
-{
-	bool ack = f->acks && fake_random(2) == 0;
-	uint64_t result = 0;
-
-	if (!say(f, id, ack ? VHOST_USER_NEED_REPLY : 0, payload, len, fds, count))
-		return false;
-	if (ack && answer(f, id, &result, sizeof(result), NULL) < 0)
-		return false;
-	if (result == 0)
-		return true;
-	if (!w.faults)
-		fake_die("message %u was refused: …%s", id, sim_log());
-	front_hang_up(f);
-	return false;
-}
-
-bool front_tell(struct front *f, uint32_t id, const void *payload, uint32_t len, int fd)
-{
-	return tell(f, id, payload, len, &fd, fd >= 0);
-}
-
-bool front_sync(struct front *f)
-{
-	uint64_t features;
-
-	return front_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, &features, sizeof(features));
-}
-
 /* ---- memory ---- */
 
 static struct vhost_user_region region_of(const struct region *r)
@@ -153,7 +32,7 @@ bool front_region(struct front *f, uint32_t id, const struct region *r)
 {
 	struct vhost_user_mem_reg m = { 0, region_of(r) };
 
-	return front_tell(f, id, &m, sizeof(m),
+	return wire_tell(f, id, &m, sizeof(m),
 		id == VHOST_USER_ADD_MEM_REG || fake_random(2) == 0 ? r->fd : -1);
 }
 
@@ -169,7 +48,7 @@ bool front_share_memory(struct front *f)
 		table.regions[table.count] = region_of(&f->memory.regions[i]);
 		fds[table.count++] = f->memory.regions[i].fd;
 	}
-	return tell(f, VHOST_USER_SET_MEM_TABLE, &table,
+	return wire_tell_fds(f, VHOST_USER_SET_MEM_TABLE, &table,
 		8 + table.count * (uint32_t)sizeof(table.regions[0]), fds, table.count);
 }
 
@@ -210,7 +89,7 @@ static bool tell_state(struct front *f, uint32_t id, const struct sim_queue *q, 
 {
 	struct vhost_user_vring_state s = { q->index, num };
 
-	return front_tell(f, id, &s, sizeof(s), -1);
+	return wire_tell(f, id, &s, sizeof(s), -1);
 }
 
 bool front_start_queue(struct front *f, struct sim_queue *q)
@@ -226,9 +105,9 @@ bool front_start_queue(struct front *f, struct sim_queue *q)
 	q->polled = fake_random(16) == 0;
 	if (!tell_state(f, VHOST_USER_SET_VRING_NUM, q, q->size) ||
 		!tell_state(f, VHOST_USER_SET_VRING_BASE, q, q->base) ||
-		!front_tell(f, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), -1) ||
-		(err && !front_tell(f, VHOST_USER_SET_VRING_ERR, &index, 8, q->err)) ||
-		!front_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, q->call))
+		!wire_tell(f, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), -1) ||
+		(err && !wire_tell(f, VHOST_USER_SET_VRING_ERR, &index, 8, q->err)) ||
+		!wire_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, q->call))
 		return false;
 	if (q->polled)
 		index |= VHOST_USER_VRING_NO_FD;
@@ -236,7 +115,7 @@ bool front_start_queue(struct front *f, struct sim_queue *q)
 	q->running = true;
 	q->walked_place = 0;
 	q->used_loads = 0;
-	if (!front_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, q->polled ? -1 : q->kick))
+	if (!wire_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, q->polled ? -1 : q->kick))
 		return false;
 	return (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0 ||
 	       tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, q->enabled);
@@ -247,7 +126,7 @@ void front_enable(struct front *f, struct sim_queue *q, bool on)
 	if (q->enabled == on || (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0)
 		return;
 	q->enabled = false; /* nobody knows, until it is said and done */
-	if (tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, on) && front_sync(f))
+	if (tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, on) && wire_sync(f))
 		q->enabled = on;
 }
 
@@ -255,7 +134,7 @@ bool front_stop_queue(struct front *f, struct sim_queue *q)
 {
 	struct vhost_user_vring_state s = { q->index, 0 }, reply;
 
-	if (!front_ask(f, VHOST_USER_GET_VRING_BASE, &s, sizeof(s), &reply, sizeof(reply)))
+	if (!wire_ask(f, VHOST_USER_GET_VRING_BASE, &s, sizeof(s), &reply, sizeof(reply)))
 		return false;
 	q->running = false;
 	if (!q->evil && !front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) &&
@@ -318,7 +197,7 @@ static bool negotiate(struct front *f)
 {
 	uint64_t offer, protocol = 0, keep = 0, fallback = f->features;
 
-	if (!front_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, &offer, sizeof(offer)))
+	if (!wire_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, &offer, sizeof(offer)))
 		return false;
 	if (f->fresh) {
 		start_over(f);
@@ -329,18 +208,18 @@ static bool negotiate(struct front *f)
 	} else if ((fallback & ~offer) != 0) {
 		fake_die("features were offered before, and are not now");
 	}
-	if (!front_tell(f, VHOST_USER_SET_OWNER, NULL, 0, -1))
+	if (!wire_tell(f, VHOST_USER_SET_OWNER, NULL, 0, -1))
 		return false;
 	if ((f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0) {
 		f->protocol = 0;
 		return true;
 	}
-	if (!front_ask(f, VHOST_USER_GET_PROTOCOL_FEATURES, NULL, 0, &protocol, sizeof(protocol)))
+	if (!wire_ask(f, VHOST_USER_GET_PROTOCOL_FEATURES, NULL, 0, &protocol, sizeof(protocol)))
 		return false;
 	if (f->fresh)
 		f->protocol = fake_random(3) == 0 ? protocol & keep >> 3 : protocol;
 	f->acks = front_has(f, VHOST_USER_PROTOCOL_F_REPLY_ACK);
-	return front_tell(
+	return wire_tell(
 		f, VHOST_USER_SET_PROTOCOL_FEATURES, &f->protocol, sizeof(f->protocol), -1);
 }
 
@@ -349,7 +228,7 @@ uint64_t front_capacity(struct front *f)
 	struct vhost_user_config c = { .size = 8 }, got;
 	uint64_t capacity = 0;
 
-	if (front_ask(f, VHOST_USER_GET_CONFIG, &c, 12 + c.size, &got, 12 + c.size))
+	if (wire_ask(f, VHOST_USER_GET_CONFIG, &c, 12 + c.size, &got, 12 + c.size))
 		memcpy(&capacity, got.bytes, sizeof(capacity));
 	return capacity;
 }
@@ -362,7 +241,7 @@ bool front_set_writeback(struct front *f, bool on)
 	c.bytes[0] = on;
 	f->wce_age++;
 	f->writeback = true; /* nothing is promised until it is said and done */
-	if (!front_tell(f, VHOST_USER_SET_CONFIG, &c, 13, -1) || !front_sync(f))
+	if (!wire_tell(f, VHOST_USER_SET_CONFIG, &c, 13, -1) || !wire_sync(f))
 		return false;
 	f->writeback = on;
 	return true;
@@ -405,7 +284,7 @@ static bool set_inflight(struct front *f)
 	if (!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
 		return true;
 	if (f->inflight_fd < 0) {
-		if (!ask_with_fd(f, VHOST_USER_GET_INFLIGHT_FD, &i, sizeof(i), &i, sizeof(i),
+		if (!wire_ask_fd(f, VHOST_USER_GET_INFLIGHT_FD, &i, sizeof(i), &i, sizeof(i),
 			    &f->inflight_fd))
 			return false;
 		if (f->inflight_fd < 0)
@@ -415,7 +294,7 @@ static bool set_inflight(struct front *f)
 	}
 	i.mmap_size = fake_memory_len(f->inflight_fd);
 	i.mmap_offset = 0;
-	return front_tell(f, VHOST_USER_SET_INFLIGHT_FD, &i, sizeof(i), f->inflight_fd);
+	return wire_tell(f, VHOST_USER_SET_INFLIGHT_FD, &i, sizeof(i), f->inflight_fd);
 }
 
 static bool set_backend(struct front *f)
@@ -426,7 +305,7 @@ static bool set_backend(struct front *f)
 	if (!front_has(f, VHOST_USER_PROTOCOL_F_BACKEND_REQ) || fake_random(2) == 0)
 		return true;
 	fake_socketpair(pair);
-	told = front_tell(f, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[0]);
+	told = wire_tell(f, VHOST_USER_SET_BACKEND_REQ_FD, NULL, 0, pair[0]);
 	fake_close(pair[0]);
 	if (!told) {
 		fake_close(pair[1]);
@@ -441,13 +320,13 @@ static bool set_up(struct front *f)
 	bool was_fresh = f->fresh;
 
 	if (!negotiate(f) || !set_backend(f) || !share_all(f) ||
-		!front_tell(f, VHOST_USER_SET_FEATURES, &f->features, sizeof(f->features), -1) ||
+		!wire_tell(f, VHOST_USER_SET_FEATURES, &f->features, sizeof(f->features), -1) ||
 		!set_cache(f, was_fresh) || !set_inflight(f))
 		return false;
 	for (unsigned i = 0; i < f->queues_used; i++)
 		if (!front_start_queue(f, &f->queues[i]))
 			return false;
-	return front_sync(f);
+	return wire_sync(f);
 }
 
 /* A connection that the device has made, and that is not one of a life that has ended. */
@@ -468,7 +347,7 @@ static void say_connected(struct front *f)
 	if (!f->client)
 		f->fd = fake_connect(f->path);
 	else if (!accepted(f))
-		(void)run_until(accepted, f);
+		(void)wire_wait(accepted, f);
 	if (f->fd < 0)
 		fake_die(f->client ? "nobody connects to %s" : "nobody listens on %s", f->path);
 	f->connected = true;

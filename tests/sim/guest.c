@@ -1,6 +1,6 @@
 /*
- * Between any two accesses of the device to guest memory: judge the access, let drivers act, let the
- * process die.
+ * Between any two accesses of the device to guest memory: judge the access, let drivers act, let
+ * the process die.
  */
 #include "sim.h"
 
@@ -61,16 +61,17 @@ static void check_store(const struct front *f, uint64_t gpa, size_t len)
 static void check_head(struct sim_queue *q, const struct sim_request *r)
 {
 	if ((int32_t)(r->place - q->walked_place) < 0)
-		fake_die("queue %u.%u: head %u is taken out of order", q->front->index, q->index, r->head);
+		fake_die("queue %u.%u: head %u is taken out of order", q->front->index, q->index,
+			r->head);
 	q->walked_place = r->place;
 	if (++q->walks > CONFIG_BUDGET)
-		fake_die("queue %u.%u: more than %d requests in one turn", q->front->index, q->index,
-			CONFIG_BUDGET);
+		fake_die("queue %u.%u: more than %d requests in one turn", q->front->index,
+			q->index, CONFIG_BUDGET);
 }
 
 /*
- * Heads are looked at in the order in which they were made available, in every life, and not too many
- * in one turn. The used index is the device's own: it is only read where a ring starts.
+ * Heads are looked at in the order in which they were made available, in every life, and not too
+ * many in one turn. The used index is the device's own: it is only read where a ring starts.
  */
 static void check_load(struct front *f, uint64_t gpa, size_t len)
 {

@@ -1,6 +1,6 @@
 /*
- * Included before everything else that the simulator is made of: limits so small that every table is
- * full in every run, and a guest that acts between any two accesses to its memory.
+ * Included before everything else that the simulator is made of: limits so small that every table
+ * is full in every run, and a guest that acts between any two accesses to its memory.
  */
 #ifndef SIM_HOOK_H
 #define SIM_HOOK_H

@@ -1,4 +1,5 @@
-/* The process: it is born with fresh memory, ticks as main.c makes it tick, and dies as one does. */
+/* The process: it is born with fresh memory, ticks as main.c makes it tick, and dies as one does.
+ */
 #include "sim.h"
 
 #include <errno.h>

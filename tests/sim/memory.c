@@ -47,11 +47,12 @@ void memory_new(struct memory *m)
 		gaps[i] = i > 0 && fake_random(2) == 0 ? 512u * (1 + fake_random(64)) : 0;
 		sum += sizes[i] + gaps[i];
 	}
-	/* From 0, across 4 GiB, or up to the last byte that has an address. */
-	switch (fake_random(4)) {
+	/* From 0, across 4 GiB, or up to the last byte that has an address; or elsewhere. */
+	switch (m->odd ? 4 : fake_random(4)) {
 	case 0: gpa = 0; break;
 	case 1: gpa = (1ull << 32) - sum / 2 / 1024 * 1024; break;
 	case 2: gpa = 0 - sum; break;
+	case 4: gpa = (3ull << 40) + 4096ull * fake_random(1 << 20); break;
 	default: gpa = 4096ull * fake_random(1 << 20);
 	}
 	wall(m);

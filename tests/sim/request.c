@@ -152,7 +152,8 @@ static bool make_transfer(struct sim_request *r, uint8_t *bytes, bool out)
 		disk_fill(bytes + 16 + i * SECTOR, r->id, r->sector + i);
 	if (!layout(r->queue, r, 16 + (out ? len : 0), 1 + (out ? 0 : len)))
 		return false;
-	/* An address that is nowhere fails the request. The last byte is the status: not that one. */
+	/* An address that is nowhere fails the request. The last byte is the status: not that one.
+	 */
 	if (len > 0 && r->seg_count > 2 && !r->segs[0].writable && r->segs[0].len == 16 &&
 		r->segs[1].len > 1 && r->segs[1].writable == !out && fake_random(8) == 0) {
 		memory_free(&f->memory, r->segs[1].gpa, r->segs[1].len);

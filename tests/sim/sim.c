@@ -93,7 +93,9 @@ static void make_evil(void)
 	if (!one_in(4))
 		return;
 	f->evil = f->queue_count == 1 || one_in(2);
+	/* One bad queue beside good ones: what it can reach has to be told from what it cannot. */
 	f->read_only |= !f->evil;
+	f->memory.odd = !f->evil;
 	for (unsigned i = 0; i < f->queue_count; i++)
 		f->queues[i].evil = f->evil || i == 0;
 	w.actions_left += 20;
@@ -108,7 +110,7 @@ static void make_faults(void)
 	if (w.faults)
 		fake.fail_mask = 1u << FAKE_RECV | 1u << FAKE_SEND | 1u << FAKE_MAP |
 				 1u << FAKE_ACCEPT | 1u << FAKE_NOTIFY_TAKE |
-				 1u << FAKE_SHARED_FILE | 1u << FAKE_CONNECT;
+				 1u << FAKE_SHARED_FILE | 1u << FAKE_CONNECT | 1u << FAKE_WAIT_ADD;
 	if (w.io_fails)
 		fake.fail_mask |= 1u << FAKE_IO | 1u << FAKE_RANDOM | 1u << FAKE_STREAM_READ;
 }
@@ -168,7 +170,7 @@ static void finish(void)
 		struct front *f = &w.fronts[i];
 
 		if (f->connected && w.faults)
-			(void)front_sync(f); /* may find that it is lost */
+			(void)wire_sync(f); /* may find that it is lost */
 		feed(f, 1 << 16);
 		if (!f->connected)
 			front_up(f);
@@ -287,7 +289,7 @@ static int run_batch(uint64_t from, uint64_t to, bool verbose)
 	if (WIFSIGNALED(status) && report->why[0] == 0)
 		(void)snprintf(report->why, sizeof(report->why),
 			WTERMSIG(status) == SIGVTALRM ? "it hangs without an access to memory"
-						    : "killed by signal %d",
+						      : "killed by signal %d",
 			WTERMSIG(status));
 	else if (WEXITSTATUS(status) != 0 && report->why[0] == 0)
 		(void)snprintf(

@@ -2,11 +2,17 @@
  * The simulator: the real core and devices on the fake port, with front-ends, drivers, death and
  * broken hosts that a seed decides.
  *
- *     sim.c     seeds and their schedule     life.c    the process: birth, tick, kill -9
- *     front.c   front-ends: messages         action.c  what front-ends do meanwhile
- *     memory.c  guest memory                 guest.c   the hook: stores that may be, drivers' turns
- *     driver.c  the good driver's rings      request.c its requests and what must come of them
- *     disk.c    what the disk must hold      evil.c    the bad driver
+ *     sim.c     seeds and their schedule
+ *     life.c    the process: its birth, a tick, kill -9
+ *     front.c   front-ends: setting up a device, anew or after a death
+ *     wire.c    … their messages, and the answers that they must get
+ *     action.c  … what they do while their drivers are at work
+ *     guest.c   between two accesses to memory: may this one be? then drivers have a turn
+ *     memory.c  guest memory: regions, and who uses what of them
+ *     driver.c  the good driver: its rings
+ *     request.c … its requests, and what must come of them
+ *     disk.c    what the disk must hold, now and after a loss of power
+ *     evil.c    the bad driver
  */
 #ifndef SIM_H
 #define SIM_H
@@ -36,6 +42,7 @@ struct region {
 struct memory {
 	struct region regions[REGIONS_MAX];
 	unsigned count;
+	bool odd; /* at addresses that no sector number or length looks like */
 	uint32_t units;
 	uint8_t busy[UNITS_MAX];
 };
@@ -141,9 +148,9 @@ struct sim_queue {
 	struct sim_request *by_head[RING_MAX];
 	bool desc_busy[RING_MAX];
 	uint32_t next_place, walked_place;
-	unsigned walks; /* of heads, in this tick */
+	unsigned walks;      /* of heads, in this tick */
 	unsigned used_loads; /* of the used index, since it was started */
-	uint64_t zone; /* evil: where its buffers are */
+	uint64_t zone;       /* evil: where its buffers are */
 	uint32_t zone_len;
 };
 
@@ -183,8 +190,8 @@ struct front {
 	bool acks, shares; /* on this connection: REPLY_ACK is in force, memory is shared */
 	bool fresh;        /* the driver starts over at the next connection */
 	bool lawless;      /* until then nothing is promised */
-	bool client;  /* the device connects to us */
-	bool growing; /* its disk may become larger at any time */
+	bool client;       /* the device connects to us */
+	bool growing;      /* its disk may become larger at any time */
 	int listener, fd, backend_fd, inflight_fd;
 	uint64_t features, protocol;
 	uint16_t queue_count, queue_size_max, queues_used;
@@ -201,13 +208,6 @@ void front_up(struct front *f);
 void front_hang_up(struct front *f);
 bool front_has(const struct front *f, unsigned protocol_feature);
 bool front_writes_through(const struct front *f);
-/* A message with its answer in *reply (8 bytes at least), if it has one. False: connection lost. */
-bool front_ask(struct front *f, uint32_t id, const void *payload, uint32_t len, void *reply,
-	uint32_t reply_len);
-/* A message without an answer of its own; descriptor or -1. */
-bool front_tell(struct front *f, uint32_t id, const void *payload, uint32_t len, int fd);
-/* Waits until all that was said is done. */
-bool front_sync(struct front *f);
 bool front_share_memory(struct front *f);
 bool front_region(struct front *f, uint32_t id, const struct region *r);
 bool front_start_queue(struct front *f, struct sim_queue *q);
@@ -217,6 +217,25 @@ void front_enable(struct front *f, struct sim_queue *q, bool on);
 uint64_t front_capacity(struct front *f);
 bool front_set_writeback(struct front *f, bool on);
 void front_forget(struct front *f);
+
+/* ---- wire.c ---- */
+
+/* A message with its answer in *reply (8 bytes at least), if it has one. False: connection lost. */
+bool wire_ask(struct front *f, uint32_t id, const void *payload, uint32_t len, void *reply,
+	uint32_t reply_len);
+/* A message without an answer of its own; descriptor or -1. */
+bool wire_tell(struct front *f, uint32_t id, const void *payload, uint32_t len, int fd);
+/* The same with descriptors: one that comes with the answer, some that go with the message. */
+bool wire_ask_fd(struct front *f, uint32_t id, const void *payload, uint32_t len, void *reply,
+	uint32_t reply_len, int *fd);
+bool wire_tell_fds(struct front *f, uint32_t id, const void *payload, uint32_t len, const int *fds,
+	unsigned count);
+/* Waits until all that was said is done. */
+bool wire_sync(struct front *f);
+/* life_run, but where calls of the port fail it may take some time. */
+bool wire_wait(bool (*done)(void *arg), struct front *f);
+
+/* ---- action.c ---- */
 
 void action_any(struct front *f);
 
@@ -248,7 +267,7 @@ struct world {
 	struct sim_request requests[REQS_MAX];
 	unsigned posts_left, actions_left;
 	unsigned chattiness; /* one driver step in so many accesses */
-	unsigned calm;  /* ticks that bad drivers keep still */
+	unsigned calm;       /* ticks that bad drivers keep still */
 	bool finishing;      /* all that waits has to be done */
 	bool faults;         /* calls of the port fail, so connections may be lost */
 	bool io_fails;

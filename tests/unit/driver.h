@@ -1,4 +1,5 @@
-/* The driver's side of a split virtqueue (VIRTIO 2.7), in plain memory. It trusts nobody's manners. */
+/* The driver's side of a split virtqueue (VIRTIO 2.7), in plain memory. It trusts nobody's manners.
+ */
 #ifndef VUBOX_DRIVER_H
 #define VUBOX_DRIVER_H
 

@@ -76,7 +76,8 @@ static int io_do(const struct port_io *io, uint64_t limit)
 	bool writes = io->op != PORT_IO_READ && io->op != PORT_IO_FLUSH;
 
 	if (fake.strict_io && (off || (writes && io->file->read_only)))
-		fake_die("I/O that the device should have refused (%s)", off ? "off the file" : "read-only");
+		fake_die("I/O that the device should have refused (%s)",
+			off ? "off the file" : "read-only");
 	if (off)
 		return -EIO;
 	if (writes && io->file->read_only)

@@ -5,8 +5,8 @@
  *
  * "Inside" is what the code under test owns, "outside" what the test owns: leaks are counted inside
  * only. A descriptor that is sent over a socket becomes a new one on the other side.
- * What no correct program does (a double close, I/O into memory that is not mapped, waiting for ever
- * with nobody to wake it) ends in fake_die.
+ * What no correct program does (a double close, I/O into memory that is not mapped, waiting for
+ * ever with nobody to wake it) ends in fake_die.
  */
 #ifndef VUBOX_FAKE_PORT_H
 #define VUBOX_FAKE_PORT_H
@@ -45,27 +45,28 @@ enum { FAKE_FD_FIRST = 100, FAKE_FDS_MAX = 2048, FAKE_LOG_MAX = 1 << 16 };
 
 /* What a test may set, and look at. fake_reset sets it back to what the comments say. */
 struct fake {
-	uint64_t now_ns;  /* the clock: 1 s; a look at it or a port_io_submit costs 100 ns */
-	uint64_t wait_ns; /* what a port_wait that does not wait costs: 1 us */
-	uint64_t end_ns;  /* fake_run ends when the clock is there; 0: never */
+	uint64_t now_ns;      /* the clock: 1 s; a look at it or a port_io_submit costs 100 ns */
+	uint64_t wait_ns;     /* what a port_wait that does not wait costs: 1 us */
+	uint64_t end_ns;      /* fake_run ends when the clock is there; 0: never */
 	uint64_t io_delay_ns; /* an I/O takes 0 to so long: they overtake each other; 0 */
 	bool no_io_event;     /* port_io_event gives -1 */
 	bool strict_io;       /* I/O that the device should have refused dies, and does not fail */
 	bool shuffle;         /* events of one wait come in random order */
 	bool in_pieces;       /* port_recv gives a random part of what is there */
-	size_t socket_room; /* bytes that a socket takes before it is full: 64 KiB */
-	bool verbose;       /* log lines go to stderr, too */
+	size_t socket_room;   /* bytes that a socket takes before it is full: 64 KiB */
+	bool verbose;         /* log lines go to stderr, too */
 
-	/* Called by every port_wait, before it looks; and when there is nothing and no I/O is in flight
-	 * (timeout_ns as port_wait has it): true if there may be something now. NULL: none. */
+	/* Called by every port_wait, before it looks; and when there is nothing and no I/O is in
+	 * flight (timeout_ns as port_wait has it): true if there may be something now. NULL: none.
+	 */
 	void (*on_wait)(int64_t timeout_ns);
 	bool (*on_idle)(int64_t timeout_ns);
 	/* Before an I/O reads or writes these bytes of memory. */
 	void (*on_io)(const struct port_io *io, const void *at, size_t len);
 	void (*on_die)(const char *text); /* before the process aborts; may longjmp */
 
-	/* Failures: call n of a function, n counted from 1 (calls[] counts); or call n of them all; or
-	 * one in so many of the calls in the mask (1u << FAKE_…). 0: none. */
+	/* Failures: call n of a function, n counted from 1 (calls[] counts); or call n of them all;
+	 * or one in so many of the calls in the mask (1u << FAKE_…). 0: none. */
 	unsigned fail_at[FAKE_CALLS];
 	unsigned fail_any;
 	unsigned fail_one_in;
@@ -85,14 +86,16 @@ extern struct fake fake;
 
 /* Everything is gone and fresh. */
 void fake_reset(uint64_t seed);
-/* kill -9: what is inside is gone (I/O in flight happens wholly, in part, or not), the rest stays. */
+/* kill -9: what is inside is gone (I/O in flight happens wholly, in part, or not), the rest stays.
+ */
 void fake_kill(void);
 /* A random number below n, of the same sequence as everything here. */
 uint32_t fake_random(uint32_t n);
 /* Ends the test: it has found a bug. */
 _Noreturn __attribute__((format(printf, 1, 2))) void fake_die(const char *format, ...);
 
-/* Runs fn(arg) until it returns or one of these happens; loop_run may be run again after FAKE_IDLE. */
+/* Runs fn(arg) until it returns or one of these happens; loop_run may be run again after FAKE_IDLE.
+ */
 enum fake_end { FAKE_RETURNED, FAKE_IDLE, FAKE_TIME, FAKE_EXITED, FAKE_ABORTED };
 enum fake_end fake_run(void (*fn)(void *arg), void *arg);
 /* From a hook: ends fake_run with FAKE_TIME. */

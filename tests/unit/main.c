@@ -57,10 +57,10 @@ CASE(capabilities)
 
 CASE(wrong_use_is_one_line_and_status_2)
 {
-	static const char *const wrong[] = { "vubox", "vubox nothing", "vubox --", "vubox --nonsense",
-		"vubox rng -s /s --", "vubox -- rng -s /s", "vubox rng", "vubox rng -s /s -- blk",
-		"vubox vhost-user-blk", "vubox --config", "vubox --config=/f more",
-		"virtio-nothing", "vubox blk -s /s" };
+	static const char *const wrong[] = { "vubox", "vubox nothing", "vubox --",
+		"vubox --nonsense", "vubox rng -s /s --", "vubox -- rng -s /s", "vubox rng",
+		"vubox rng -s /s -- blk", "vubox vhost-user-blk", "vubox --config",
+		"vubox --config=/f more", "virtio-nothing", "vubox blk -s /s" };
 
 	for (unsigned i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
 		CHECK_EQ(run(wrong[i]), 2);
@@ -116,7 +116,8 @@ CASE(config_files_that_are_wrong)
 	expect_config("rng\n", 2,
 		"vubox: /f:1: say where the front-end is: --socket-path=PATH or --fd=N\n");
 	expect_config("# none\n", 2, "vubox: /f: no device in it\n");
-	expect_config("\nnothing\n", 2, "vubox: /f:2: nothing: no such device (see vubox --list)\n");
+	expect_config(
+		"\nnothing\n", 2, "vubox: /f:2: nothing: no such device (see vubox --list)\n");
 	CHECK_EQ(run("vubox --config=/nothing"), 1);
 	CHECK_TEXT(fake.log, "vubox: /nothing: cannot read: No such file or directory\n");
 }

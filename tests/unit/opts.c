@@ -17,10 +17,9 @@ static const struct option options[COUNT] = {
 	[SIZE] = { "size", 0, OPTION_SIZE, "N", NULL, 512, INT64_MAX, "a size" },
 	[CHOICE] = { "choice", 0, OPTION_CHOICE, "one|two|twofold", "two", 0, 0, "a choice" },
 };
-static const struct device_class class = { .name = "dev",
-	.summary = "a device",
-	.options = options,
-	.option_count = COUNT };
+static const struct device_class class = {
+	.name = "dev", .summary = "a device", .options = options, .option_count = COUNT
+};
 
 static struct option_value values[OPTIONS_MAX];
 static const struct option_value *const common = values + COUNT;
@@ -39,7 +38,7 @@ static int parse(const char *line)
 	return opts_parse(&class, NULL, count, words, values);
 }
 
-#define CHECK_USAGE(line, text)                         \
+#define CHECK_USAGE(line, text)                                          \
 	(CHECK_EQ(parse(line), EXIT_USAGE), CHECK_EQ(fake.log_lines, 1), \
 		CHECK_TEXT(fake.log, "vubox: dev: " text "\n"))
 
@@ -242,8 +241,7 @@ CASE(lines_are_devices)
 	CHECK_CONFIG("one", "f:1 [one]\n");
 	CHECK_CONFIG("one two\n\n  three\tfour  \n", "f:1 [one] [two]\nf:3 [three] [four]\n");
 	CHECK_CONFIG("one\r\ntwo\r\n", "f:1 [one]\nf:2 [two]\n");
-	CHECK_CONFIG("# all\n \t# of it\none # two\nthree#four\n",
-		"f:3 [one]\nf:4 [three#four]\n");
+	CHECK_CONFIG("# all\n \t# of it\none # two\nthree#four\n", "f:3 [one]\nf:4 [three#four]\n");
 }
 
 CASE(quotes_and_backslashes)

@@ -60,16 +60,15 @@ static bool start(unsigned k)
 {
 	make_file("image", kinds[k].place);
 	if (port_file_open(&f,
-		    &(struct port_file_options){ .path = path,
-			    .direct = kinds[k].direct,
-			    .engine = kinds[k].engine },
+		    &(struct port_file_options){
+			    .path = path, .direct = kinds[k].direct, .engine = kinds[k].engine },
 		    &what) == 0)
 		return true;
 	fprintf(stderr, "kind %u: %s\n", k, what);
 	return false;
 }
 
-#define FOR_EVERY_KIND                            \
+#define FOR_EVERY_KIND                                \
 	for (unsigned k = 0; k < countof(kinds); k++) \
 		for (bool runs = start(k); runs; runs = false, port_file_close(&f))
 
@@ -139,7 +138,8 @@ static void expect_model(void)
 
 CASE(reads)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		for (unsigned i = 0; i < 50; i++) {
 			uint32_t offset = 512 * number_below(SIZE / 512);
 			uint32_t len = 512 * (1 + number_below(64));
@@ -155,7 +155,8 @@ CASE(reads)
 
 CASE(writes)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		for (unsigned i = 0; i < 50; i++) {
 			uint32_t offset = 512 * number_below(SIZE / 512);
 			uint32_t len = 512 * (1 + number_below(64));
@@ -164,8 +165,7 @@ CASE(writes)
 				continue;
 			for (uint32_t at = 0; at < len; at++)
 				memory[at] = model[offset + at] = (unsigned char)number_below(256);
-			CHECK_OK(write_in_pieces(
-				offset, len, 12 + number_below(9000), i % 2 == 0));
+			CHECK_OK(write_in_pieces(offset, len, 12 + number_below(9000), i % 2 == 0));
 		}
 		expect_model();
 	}
@@ -173,7 +173,8 @@ CASE(writes)
 
 CASE(more_pieces_than_one_call_takes)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		CHECK_OK(read_in_pieces(100 * 512, PIECES * 16, 16));
 		CHECK_BYTES(memory, model + 100 * 512, PIECES * 16);
 		memset(memory, 'x', PIECES * 16);
@@ -185,7 +186,8 @@ CASE(more_pieces_than_one_call_takes)
 
 CASE(the_whole_file)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		CHECK_OK(read_in_pieces(0, SIZE, SIZE));
 		CHECK_BYTES(memory, model, SIZE);
 		memset(memory, 'y', SIZE);
@@ -197,7 +199,8 @@ CASE(the_whole_file)
 
 CASE(aligned_and_not)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		struct sink sink = { spans, 1 };
 
 		for (unsigned i = 0; i < 8; i++) {
@@ -213,7 +216,8 @@ CASE(aligned_and_not)
 
 CASE(many_at_once)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		bool seen[IOS] = { false };
 		unsigned done = 0;
 
@@ -244,7 +248,8 @@ CASE(many_at_once)
 
 CASE(a_flush)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		memset(memory, 'z', 4096);
 		memset(model, 'z', 4096);
 		CHECK_OK(write_in_pieces(0, 4096, 4096, false));
@@ -258,7 +263,8 @@ CASE(a_flush)
 
 CASE(discards)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		for (unsigned sync = 0; sync < 2; sync++) {
 			port_io_discard(&ios[0], &f, 1 << 20, 1 << 20, sync);
 			CHECK_OK(result());
@@ -273,7 +279,8 @@ CASE(discards)
 
 CASE(a_discard_gives_space_back)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		struct stat before, after;
 
 		CHECK_OK(fsync(f.fd));
@@ -288,7 +295,8 @@ CASE(a_discard_gives_space_back)
 
 CASE(zeroes)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		for (unsigned how = 0; how < 4; how++) {
 			uint64_t offset = (how << 20) + 512, len = (512 << 10) + 512;
 
@@ -304,7 +312,8 @@ CASE(zeroes)
 
 CASE(zeroes_that_the_file_system_cannot_make)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		f.can_zero = f.can_discard = false;
 		port_io_zero(&ios[0], &f, 512, (3 << 20) + 512, true, true);
 		CHECK_OK(result());
@@ -320,7 +329,8 @@ CASE(zeroes_that_the_file_system_cannot_make)
 
 CASE(a_file_that_is_shorter_than_it_was)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		CHECK_OK(truncate(path, 1 << 20));
 		CHECK_EQ(read_in_pieces((1 << 20) - 4096, 16384, 16384), -EIO);
 		CHECK_EQ(read_in_pieces(2 << 20, 4096, 4096), -EIO);
@@ -338,9 +348,8 @@ CASE(a_file_that_may_not_be_written)
 		if (kinds[k].engine == PORT_ENGINE_MMAP)
 			continue; /* blk refuses before it asks; a mapping would fault */
 		CHECK_OK(port_file_open(&f,
-			&(struct port_file_options){ .path = path,
-				.read_only = true,
-				.engine = kinds[k].engine },
+			&(struct port_file_options){
+				.path = path, .read_only = true, .engine = kinds[k].engine },
 			&what));
 		CHECK_OK(read_in_pieces(0, 4096, 4096));
 		CHECK_EQ(write_in_pieces(0, 4096, 4096, false), -EBADF);
@@ -354,7 +363,8 @@ CASE(a_file_that_may_not_be_written)
 
 CASE(memory_that_is_nowhere)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		struct sink sink = { spans, 2 };
 
 		if (kinds[k].engine == PORT_ENGINE_MMAP)
@@ -368,7 +378,8 @@ CASE(memory_that_is_nowhere)
 
 CASE(guest_memory_that_was_taken_back)
 {
-	FOR_EVERY_KIND {
+	FOR_EVERY_KIND
+	{
 		struct port_map map = { 0 };
 		struct source source = { spans, 1 };
 		struct sink sink = { spans, 1 };
@@ -423,9 +434,8 @@ CASE(a_full_file_system)
 	for (unsigned i = 0; i < countof(engines); i++) {
 		(void)unlink(path);
 		if (port_file_open(&f,
-			    &(struct port_file_options){ .path = path,
-				    .create_size = SIZE,
-				    .engine = engines[i] },
+			    &(struct port_file_options){
+				    .path = path, .create_size = SIZE, .engine = engines[i] },
 			    &what) < 0)
 			continue;
 		memset(memory, 'f', SIZE);
@@ -459,11 +469,11 @@ CASE(a_block_device)
 	device[strcspn(device, "\n")] = 0;
 	(void)snprintf(command, sizeof(command), "losetup -d %s", device);
 	for (unsigned i = 0; i < 2; i++) {
-		bool open = port_file_open(&f,
-				    &(struct port_file_options){ .path = device,
-					    .engine = i == 0 ? PORT_ENGINE_SYNC
-							     : PORT_ENGINE_AUTO },
-				    &what) == 0;
+		bool open =
+			port_file_open(&f,
+				&(struct port_file_options){ .path = device,
+					.engine = i == 0 ? PORT_ENGINE_SYNC : PORT_ENGINE_AUTO },
+				&what) == 0;
 
 		if (i == 1 || !open)
 			CHECK_OK(system(command)); /* it goes when f is closed */

@@ -33,7 +33,9 @@ static void send_fds(int fd, unsigned n)
 	} control = { .bytes = { 0 } };
 	char byte = 'x';
 	struct iovec iov = { &byte, 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control,
+	struct msghdr msg = { .msg_iov = &iov,
+		.msg_iovlen = 1,
+		.msg_control = &control,
 		.msg_controllen = CMSG_SPACE(n * sizeof(int)) };
 	int event = eventfd(0, 0);
 

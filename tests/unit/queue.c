@@ -238,6 +238,19 @@ CASE(a_broken_queue_says_so_and_stops)
 	CHECK_EQ(fake_notify_take(front.err[0]), 0);
 }
 
+CASE(a_broken_chain_costs_no_request)
+{
+	struct request *before;
+
+	start(1, 0);
+	before = request_get(0);
+	request_put(before, 0);
+	driver_avail(&front.rings[0], 99);
+	front_kick(&front, 0);
+	CHECK(rig_device(0)->queues[0].broken);
+	CHECK(request_get(0) == before);
+}
+
 CASE(a_broken_queue_harms_no_other)
 {
 	start(2, 0);
@@ -269,6 +282,8 @@ CASE(a_broken_queue_asks_for_a_reset)
 
 CASE(what_a_broken_queue_had_in_flight_is_dropped)
 {
+	static const char untouched[8] = { 0 };
+
 	start(1, 0);
 	stub.hold = true;
 	add(0, 0, "ping");
@@ -280,6 +295,7 @@ CASE(what_a_broken_queue_had_in_flight_is_dropped)
 	CHECK_EQ(rig_run(), FAKE_IDLE);
 	CHECK_EQ(device_in_flight(rig_device(0)), 0);
 	CHECK_EQ(driver_used_count(&front.rings[0]), 0);
+	CHECK_BYTES(front.mem + front.rings[0].used + 4, untouched, 8);
 	CHECK_EQ(fake_notify_take(front.call[0]), 0);
 }
 

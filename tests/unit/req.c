@@ -172,6 +172,7 @@ CASE(a_chain_longer_than_the_longest_is_refused)
 CASE(long_arrays_run_out_and_come_back)
 {
 	struct request *all[CONFIG_LONG_MAX + 1];
+	struct span *given_back;
 
 	all[0] = start();
 	for (unsigned i = 0; i <= CONFIG_LONG_MAX; i++) {
@@ -181,9 +182,11 @@ CASE(long_arrays_run_out_and_come_back)
 		CHECK_EQ(add_many(all[i], CONFIG_SPANS_INLINE + 1),
 			i < CONFIG_LONG_MAX ? 0 : -EAGAIN);
 	}
+	given_back = all[3]->chain.spans;
 	request_put(all[3], 0);
 	chain_start(all[CONFIG_LONG_MAX], 0);
 	CHECK_OK(add_many(all[CONFIG_LONG_MAX], CONFIG_SPANS_INLINE + 1));
+	CHECK(all[CONFIG_LONG_MAX]->chain.spans == given_back);
 }
 
 CASE(every_queue_has_a_request_of_its_own)

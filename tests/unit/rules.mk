@@ -3,7 +3,8 @@
 
 UNIT_HELP := unit driver rig front
 UNIT_FAKE := $(basename $(notdir $(wildcard tests/unit/fake_*.c)))
-UNIT_NAMES := $(filter-out $(UNIT_HELP) $(UNIT_FAKE),$(basename $(notdir $(wildcard tests/unit/*.c))))
+UNIT_NAMES := $(filter-out $(UNIT_HELP) $(UNIT_FAKE), \
+	$(basename $(notdir $(wildcard tests/unit/*.c))))
 UNIT_PORT := $(filter port_%,$(UNIT_NAMES))
 UNIT += $(UNIT_NAMES:%=$(T)/unit/%)
 UNIT_ASAN := $(UNIT_NAMES:%=$(T)/unit-asan/%)
@@ -46,7 +47,8 @@ unit-coverage: $(UNIT_NAMES:%=$(T)/unit-cov/%)
 	for suite in $^; do $$suite >/dev/null || exit 1; done
 	cd $(T)/obj/unit-cov && for o in src/*/*.o port/*.o src/*.o; do \
 		gcov -n -o $$o $$o 2>/dev/null | grep -A 1 "^File '\(src\|port\)/"; done | \
-		sed -n "s/^File '\(.*\)'/\1/p; s/^Lines executed:\(.*\)/    \1/p" | paste - - | sort -u
+		sed -n "s/^File '\(.*\)'/\1/p; s/^Lines executed:\(.*\)/    \1/p" | \
+		paste - - | sort -u
 
 .SECONDARY:
 .PHONY: unit unit-coverage

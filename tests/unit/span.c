@@ -7,7 +7,8 @@
 
 enum { COUNT = 6 };
 
-/* "abcdefghij" in pieces, with an empty span among them; the last two bytes are never part of it. */
+/* "abcdefghij" in pieces, with an empty span among them; the last two bytes are never part of it.
+ */
 static char text[12 + 1];
 static struct span spans[COUNT];
 

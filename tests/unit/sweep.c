@@ -13,7 +13,8 @@
 #include "spec/virtio_blk.h"
 #include "unit.h"
 
-static const char command_line[] = "vubox blk -s /blk --blk-file=/img --num-queues=2 -- rng -s /rng";
+static const char command_line[] =
+	"vubox blk -s /blk --blk-file=/img --num-queues=2 -- rng -s /rng";
 
 enum { HEADER = 0, DATA = 0x1000, STATUS = 0x800 };
 
@@ -82,8 +83,8 @@ static void negotiate_all(void)
 	(void)front_call(&front, VHOST_USER_GET_INFLIGHT_FD, &inflight, sizeof(inflight),
 		sizeof(inflight), -1, &fd);
 	if (fd >= 0) {
-		(void)front_ack(&front, VHOST_USER_SET_INFLIGHT_FD, &inflight, sizeof(inflight),
-			fd);
+		(void)front_ack(
+			&front, VHOST_USER_SET_INFLIGHT_FD, &inflight, sizeof(inflight), fd);
 		fake_close(fd);
 	}
 	fake_close(pair[0]);

@@ -175,21 +175,21 @@ CASE(single_regions)
 	front_share(&front);
 	other = fake_memory_new(0x1000);
 	open = fake_open_fds();
-	CHECK_EQ(front_add_region(&front, VHOST_USER_ADD_MEM_REG, 1ull << 40, 0x1000, 1ull << 40, 0,
-			 other),
+	CHECK_EQ(front_add_region(
+			 &front, VHOST_USER_ADD_MEM_REG, 1ull << 40, 0x1000, 1ull << 40, 0, other),
 		0);
 	CHECK_EQ(fake_open_maps(), 2);
 	CHECK_EQ(front_add_region(&front, VHOST_USER_ADD_MEM_REG, FRONT_GPA + 0x1000, 0x1000,
 			 1ull << 41, 0, other),
 		1);
-	CHECK_EQ(front_add_region(&front, VHOST_USER_ADD_MEM_REG, 1ull << 42, 0x1000, 1ull << 42, 0,
-			 -1),
+	CHECK_EQ(front_add_region(
+			 &front, VHOST_USER_ADD_MEM_REG, 1ull << 42, 0x1000, 1ull << 42, 0, -1),
 		1);
-	CHECK_EQ(front_add_region(&front, VHOST_USER_REM_MEM_REG, 1ull << 40, 0x2000, 1ull << 40, 0,
-			 -1),
+	CHECK_EQ(front_add_region(
+			 &front, VHOST_USER_REM_MEM_REG, 1ull << 40, 0x2000, 1ull << 40, 0, -1),
 		1);
-	CHECK_EQ(front_add_region(&front, VHOST_USER_REM_MEM_REG, 1ull << 40, 0x1000, 1ull << 40, 0,
-			 other),
+	CHECK_EQ(front_add_region(
+			 &front, VHOST_USER_REM_MEM_REG, 1ull << 40, 0x1000, 1ull << 40, 0, other),
 		0);
 	CHECK_EQ(front_ack(&front, VHOST_USER_REM_MEM_REG, &reg, sizeof(reg), -1), 0);
 	CHECK_EQ(fake_open_maps(), 0);
@@ -268,8 +268,8 @@ CASE(a_notification_comes_with_a_descriptor_or_says_so)
 	open = fake_open_fds();
 	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_CALL, 0, front.call[0]), 0);
 	CHECK_EQ(fake_open_fds(), open + 1);
-	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_CALL, VHOST_USER_VRING_NO_FD,
-			 front.call[0]),
+	CHECK_EQ(front_ack_u64(
+			 &front, VHOST_USER_SET_VRING_CALL, VHOST_USER_VRING_NO_FD, front.call[0]),
 		0);
 	CHECK_EQ(fake_open_fds(), open);
 	CHECK(queue(0)->call.kind == PORT_NOTIFY_NONE);

@@ -25,7 +25,8 @@ CASE(config_is_read)
 	struct vhost_user_config c = { 3, 5, 0, { 0 } };
 
 	start();
-	CHECK_EQ(front_call(&front, VHOST_USER_GET_CONFIG, &c, 12 + 5, sizeof(c), -1, NULL), 12 + 5);
+	CHECK_EQ(
+		front_call(&front, VHOST_USER_GET_CONFIG, &c, 12 + 5, sizeof(c), -1, NULL), 12 + 5);
 	CHECK(c.offset == 3 && c.size == 5);
 	CHECK_BYTES(c.bytes, "\3\4\5\6\7", 5);
 	c = (struct vhost_user_config){ 0, 256, 0, { 0 } };
@@ -43,8 +44,8 @@ CASE(config_outside_is_answered_with_nothing)
 	for (unsigned i = 0; i < countof(wrong); i++) {
 		struct vhost_user_config c = { wrong[i][0], wrong[i][1], 0, { 0 } };
 
-		CHECK_EQ(front_call(&front, VHOST_USER_GET_CONFIG, &c, sizeof(c), sizeof(c), -1,
-				 NULL),
+		CHECK_EQ(front_call(
+				 &front, VHOST_USER_GET_CONFIG, &c, sizeof(c), sizeof(c), -1, NULL),
 			0);
 	}
 }
@@ -138,8 +139,8 @@ CASE(an_inflight_buffer_must_hold_what_it_says)
 	open = fake_open_fds();
 	fd = fake_memory_new(4096);
 	for (unsigned k = 0; k < countof(wrong); k++)
-		CHECK_EQ(front_ack(&front, VHOST_USER_SET_INFLIGHT_FD, &wrong[k], sizeof(right),
-				 fd),
+		CHECK_EQ(
+			front_ack(&front, VHOST_USER_SET_INFLIGHT_FD, &wrong[k], sizeof(right), fd),
 			1);
 	CHECK_EQ(front_ack(&front, VHOST_USER_SET_INFLIGHT_FD, &right, sizeof(right), -1), 1);
 	CHECK_EQ(fake_open_maps(), 0);
@@ -199,7 +200,8 @@ CASE(requests_of_an_earlier_life_are_done_again)
 	region->desc[2].counter = 8;
 	region->used_idx = 1;
 	front.mem[front.rings[0].used + 2] = 1;
-	front_hang_up(&(struct front){ .fd = front.fd, .mem_fd = -1,
+	front_hang_up(&(struct front){ .fd = front.fd,
+		.mem_fd = -1,
 		.kick = { front.kick[0], front.kick[1], front.kick[2], front.kick[3] },
 		.call = { front.call[0], front.call[1], front.call[2], front.call[3] },
 		.err = { front.err[0], front.err[1], front.err[2], front.err[3] } });
