@@ -80,8 +80,9 @@ show()
 	peer=$(median "$1" qsd-io_uring 3)
 	for c in $contestants; do
 		iops=$(median "$1" "$c" 3)
+		times=$(echo "$iops $peer" | awk '{ print $1 / $2 }')
 		printf '%-22s %-13s %10d %7d %7d %8.2f\n' "$1" "$c" "$iops" \
-			"$(median "$1" "$c" 4)" "$(median "$1" "$c" 5)" "$(echo "$iops $peer" | awk '{ print $1 / $2 }')"
+			"$(median "$1" "$c" 4)" "$(median "$1" "$c" 5)" "$times"
 	done
 }
 

@@ -23,15 +23,13 @@ struct harness_case {
 	const char *with; /* a word for the case, such as an I/O engine, or NULL */
 };
 
-#define CASE(function)                    \
-	{                                 \
-#function, function, NULL \
-	}
-#define CASE_OF_EACH_ENGINE(function)                                      \
-	{ #function, function, "uring" }, { #function, function, "mmap" }, \
-	{                                                                  \
-#function, function, "sync"                                \
-	}
+/* clang-format off */
+#define CASE(function) { #function, function, NULL }
+#define CASE_OF_EACH_ENGINE(function) \
+	{ #function, function, "uring" }, \
+	{ #function, function, "mmap" }, \
+	{ #function, function, "sync" }
+/* clang-format on */
 
 int harness_main(int argc, char **argv, const struct harness_case *cases, unsigned count);
 #define HARNESS_MAIN(cases)                                                                 \
@@ -47,11 +45,11 @@ __attribute__((noreturn, format(printf, 1, 2))) void harness_skip(const char *fo
 /* A line for the reader of the results. */
 __attribute__((format(printf, 1, 2))) void harness_say(const char *format, ...);
 
-#define CHECK(condition) \
-	((condition) ? (void)0 : harness_fail(__FILE__, __LINE__, "%s", #condition))
-#define CHECK_EQ(is, should) check_eq(__FILE__, __LINE__, #is, (long long)(is), (long long)(should))
-/* Gives up the case where something that cannot fail does. */
-#define CHECK_BYTES(is, should, len) check_bytes(__FILE__, __LINE__, #is, is, should, len)
+/* They end the case if what they say is not so. */
+#define HERE                         __FILE__, __LINE__
+#define CHECK(condition)             ((condition) ? (void)0 : harness_fail(HERE, "%s", #condition))
+#define CHECK_EQ(is, should)         check_eq(HERE, #is, (long long)(is), (long long)(should))
+#define CHECK_BYTES(is, should, len) check_bytes(HERE, #is, is, should, len)
 
 void check_eq(const char *file, int line, const char *what, long long is, long long should);
 void check_bytes(const char *file, int line, const char *what, const void *is, const void *should,
@@ -60,7 +58,7 @@ void check_bytes(const char *file, int line, const char *what, const void *is, c
 /* Looks until the condition is true, as long as WAIT_MS. */
 #define UNTIL(condition)                                               \
 	for (uint64_t until_us = harness_deadline_us(); !(condition);) \
-	harness_pause(until_us, __FILE__, __LINE__, #condition)
+	harness_pause(until_us, HERE, #condition)
 
 uint64_t harness_deadline_us(void);
 void harness_pause(uint64_t until_us, const char *file, int line, const char *what);

@@ -128,7 +128,7 @@ unsigned rig_take(struct rig *r, struct front_queue *q, uint32_t *len)
 	int error = front_queue_wait(q, &used, r->front.timeout_ms);
 
 	if (error < 0)
-		harness_fail(__FILE__, __LINE__, "no used element: %s",
+		harness_fail(HERE, "no used element: %s",
 			q->driver.wrong ? q->driver.wrong : "none came");
 	if (len)
 		*len = used.len;

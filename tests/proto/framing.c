@@ -122,10 +122,9 @@ struct carrier {
 	const char *name;
 };
 
-#define CARRIER(name, ...)                    \
-	{                                     \
-		VU_##name, __VA_ARGS__, #name \
-	}
+/* clang-format off */
+#define CARRIER(name, ...) { VU_##name, __VA_ARGS__, #name }
+/* clang-format on */
 
 static const struct carrier carriers[] = {
 	CARRIER(ADD_MEM_REG, 40, 1, false),
@@ -194,7 +193,7 @@ static void send_with(const struct carrier *c, unsigned count, bool acks)
 	if (!answered)
 		CHECK_EQ(front_wait_closed(&r.front), 0);
 	if (!right && answered && m.header.size > 0 && m.payload[0] == 0)
-		harness_fail(__FILE__, __LINE__, "%s is done with %u descriptors", c->name, count);
+		harness_fail(HERE, "%s is done with %u descriptors", c->name, count);
 }
 
 static void any_number_of_descriptors(const char *with)
@@ -216,7 +215,7 @@ static void any_number_of_descriptors(const char *with)
 		send_with(c, counts[i / 2 % 9], i % 2 == 0);
 		front_close(&r.front);
 		for (uint64_t end = harness_deadline_us(); vubox_fds(&r.vubox) != fds;)
-			harness_pause(end, __FILE__, __LINE__, c->name);
+			harness_pause(end, HERE, c->name);
 	}
 	next_one_is_served(fds);
 }

@@ -27,10 +27,9 @@ struct refused {
 	const char *name;
 };
 
-#define REFUSED(name, ...)                    \
-	{                                     \
-		VU_##name, __VA_ARGS__, #name \
-	}
+/* clang-format off */
+#define REFUSED(name, ...) { VU_##name, __VA_ARGS__, #name }
+/* clang-format on */
 
 static const struct refused refused[] = {
 	REFUSED(SET_LOG_BASE, 16, true, IF_FEATURE),
@@ -67,7 +66,7 @@ static void send_refused(const struct refused *x, uint32_t flags, bool answered)
 	if (!answered)
 		return;
 	if (front_receive(&r.front, &m) != 0)
-		harness_fail(__FILE__, __LINE__, "%s leaves us waiting", x->name);
+		harness_fail(HERE, "%s leaves us waiting", x->name);
 	CHECK_EQ(m.header.request, x->request);
 	CHECK_EQ(m.header.flags, VU_VERSION | VU_REPLY);
 	CHECK_EQ(m.fd_count, 0);
@@ -78,7 +77,7 @@ static void send_refused(const struct refused *x, uint32_t flags, bool answered)
 	CHECK_EQ(m.header.size, 8);
 	memcpy(&value, m.payload, 8);
 	if ((value & 0xff) == 0)
-		harness_fail(__FILE__, __LINE__, "%s was acked as done", x->name);
+		harness_fail(HERE, "%s was acked as done", x->name);
 	/* "The back-end must not both indicate an error and return a file descriptor." */
 	CHECK(x->request != VU_SET_DEVICE_STATE_FD || (value & VU_NO_FD) != 0);
 }

@@ -21,12 +21,13 @@ static const struct mode modes[] = {
 	{ "both", VU_F(EVENT_IDX) | VU_F(INDIRECT_DESC) },
 };
 
-#define CASE_OF_EACH_MODE(function)                                             \
-	{ #function, function, "plain" }, { #function, function, "event_idx" }, \
-		{ #function, function, "indirect" },                            \
-	{                                                                       \
-#function, function, "both"                                     \
-	}
+/* clang-format off */
+#define CASE_OF_EACH_MODE(function) \
+	{ #function, function, "plain" }, \
+	{ #function, function, "event_idx" }, \
+	{ #function, function, "indirect" }, \
+	{ #function, function, "both" }
+/* clang-format on */
 
 static struct rig r;
 static unsigned char disk[RIG_DISK_BYTES];
@@ -48,7 +49,7 @@ static uint64_t features_of(const char *mode)
 	for (unsigned i = 0; i < 4; i++)
 		if (strcmp(modes[i].name, mode) == 0)
 			return (~0ull & ~rings) | modes[i].ring_features;
-	harness_fail(__FILE__, __LINE__, "no such mode: %s", mode);
+	harness_fail(HERE, "no such mode: %s", mode);
 }
 
 static void run(uint64_t features, uint16_t size, uint16_t start)
@@ -263,7 +264,7 @@ static uint32_t cut_chain(struct blk_request *x, const uint32_t *lens, unsigned 
 		if (*count > 0)
 			return x->len;
 	}
-	harness_fail(__FILE__, __LINE__, "these cuts make too many pieces");
+	harness_fail(HERE, "these cuts make too many pieces");
 }
 
 /* Writes, then reads back, each with a chain that is cut like this. */

@@ -131,8 +131,9 @@ static void check(
 	}
 	if (any && d->loose[s])
 		return;
-	fake_die("%s: sector %llu holds %02x%02x%02x..., not version %u", what, (unsigned long long)s,
-		bytes[7], bytes[6], bytes[5], d->versions[s][d->count[s] - 1].id);
+	fake_die("%s: sector %llu holds %02x%02x%02x..., not version %u", what,
+		(unsigned long long)s, bytes[7], bytes[6], bytes[5],
+		d->versions[s][d->count[s] - 1].id);
 }
 
 void disk_check_read(const struct disk *d, uint64_t sector, uint32_t count, const uint8_t *bytes)

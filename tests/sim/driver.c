@@ -382,7 +382,7 @@ void driver_check_idle(const struct sim_queue *q)
 {
 	const struct front *f = q->front;
 
-	if (!q->made || !q->running || !q->enabled || !f->connected || f->lawless ||
+	if (!q->made || !q->running || !q->up || !q->enabled || !f->connected || f->lawless ||
 		(w.faults && fake_peek(f->fd) == 0))
 		return;
 	/* An entropy device without bytes makes its driver wait. */

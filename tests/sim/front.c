@@ -117,6 +117,7 @@ bool front_start_queue(struct front *f, struct sim_queue *q)
 	q->used_loads = 0;
 	if (!wire_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, q->polled ? -1 : q->kick))
 		return false;
+	q->up = true;
 	return (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0 ||
 	       tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, q->enabled);
 }
@@ -156,7 +157,7 @@ static void start_over(struct front *f)
 	f->lawless = false;
 	for (unsigned i = 0; i < f->queue_count; i++) {
 		driver_abandon(&f->queues[i]);
-		f->queues[i].made = f->queues[i].running = false;
+		f->queues[i].made = f->queues[i].running = f->queues[i].up = false;
 	}
 	for (unsigned i = 0; i < m->count; i++) {
 		missing |= fake_memory_len(m->regions[i].fd) <
@@ -372,6 +373,8 @@ void front_hang_up(struct front *f)
 	if (!f->connected)
 		return;
 	sim_note("%u: hangs up", f->index);
+	for (unsigned i = 0; i < f->queue_count; i++)
+		f->queues[i].up = false;
 	fake_close(f->fd);
 	if (f->backend_fd >= 0)
 		fake_close(f->backend_fd);

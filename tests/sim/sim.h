@@ -138,6 +138,7 @@ struct sim_queue {
 	char *desc_at, *avail_at, *used_at;
 	bool made;    /* it has a ring */
 	bool running; /* between SET_VRING_KICK and the end of GET_VRING_BASE */
+	bool up;      /* it was started on this connection */
 	bool enabled, polled, evil;
 	uint16_t base;
 	uint16_t avail_idx, published, kicked, last_used;

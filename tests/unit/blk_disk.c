@@ -256,7 +256,7 @@ CASE(who_toggles_a_cache_that_it_cannot_flush_starts_with_none)
 	CHECK_EQ(config().writeback, 1);
 }
 
-/* A front-end that goes on with an earlier life's requests, after which the cache mode is unknown. */
+/* A front-end goes on with what an earlier life has begun: the cache mode is not known. */
 static void resume(bool made_by_us)
 {
 	uint64_t both = VIRTIO_BLK_F_FLUSH | VIRTIO_BLK_F_CONFIG_WCE;
@@ -267,8 +267,8 @@ static void resume(bool made_by_us)
 		CHECK_EQ(front_call(&front, VHOST_USER_GET_INFLIGHT_FD, &i, sizeof(i), sizeof(i),
 				 -1, &made),
 			sizeof(i));
-	CHECK_EQ(front_ack(&front, VHOST_USER_SET_INFLIGHT_FD, &i, sizeof(i),
-			 made_by_us ? made : fd),
+	CHECK_EQ(front_ack(
+			 &front, VHOST_USER_SET_INFLIGHT_FD, &i, sizeof(i), made_by_us ? made : fd),
 		0);
 	CHECK_EQ(writes_through(both), !made_by_us);
 }

@@ -52,12 +52,14 @@ void unit_text(const char *file, int line, const char *what, const char *a, cons
 void unit_bytes(
 	const char *file, int line, const char *what, const void *a, const void *b, size_t len);
 
-#define FAIL(...)              unit_fail(__FILE__, __LINE__, __VA_ARGS__)
-#define CHECK(x)               ((x) ? (void)0 : unit_fail(__FILE__, __LINE__, "not true: %s", #x))
-#define CHECK_EQ(a, b) \
-	unit_eq(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b))
+#define FAIL(...) unit_fail(__FILE__, __LINE__, __VA_ARGS__)
+#define CHECK(x)  ((x) ? (void)0 : unit_fail(__FILE__, __LINE__, "not true: %s", #x))
+
+#define CHECK_EQ(a, b) unit_eq(__FILE__, __LINE__, #a " == " #b, (long long)(a), (long long)(b))
+
 #define CHECK_TEXT(a, b)       unit_text(__FILE__, __LINE__, #a " == " #b, (a), (b))
 #define CHECK_BYTES(a, b, len) unit_bytes(__FILE__, __LINE__, #a " == " #b, (a), (b), (len))
+
 /* A call that returns -errno. */
 #define CHECK_OK(call) CHECK_EQ(call, 0)
 
