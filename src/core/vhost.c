@@ -411,8 +411,14 @@ int vhost_reset_device(struct session *s, struct message *m, const char **why)
 {
 	(void)m;
 	(void)why;
-	for (uint16_t i = 0; i < s->device->queue_count; i++)
+	for (uint16_t i = 0; i < s->device->queue_count; i++) {
+		struct inflight taken = { .region = session_inflight_region(s, i),
+			.desc_num = s->inflight_queue_size };
+
+		/* The driver starts over: what an earlier life had taken is not to be done again. */
+		inflight_forget(&taken);
 		queue_reset(&s->device->queues[i]);
+	}
 	s->features = 0;
 	s->status = 0;
 	s->device->class->accept(s->device, 0);

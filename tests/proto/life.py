@@ -385,6 +385,25 @@ def requests_in_flight_are_done_again_in_order():
 
 
 @case
+def a_reset_forgets_what_was_in_flight():
+    with Disk(size=1 << 20) as d:
+        memory = Memory()
+        f, fd = with_inflight(d.path, memory)
+        ring = f.add_ring(64)
+        ring.chain(blk_buffers(f, OUT, 0, b"!" * 512))
+        ring.offer(0, kick=False)
+        os.pwrite(fd, struct.pack("<B5xHQ", 1, 0, 1), 16)
+        f.close()
+        g, _ = with_inflight(d.path, memory, fd)
+        assert g.acked(RESET_DEVICE) == 0
+        g.set_u64(SET_FEATURES, g.features)
+        ring.front = g
+        ring.start_at(0)
+        g.start_ring(ring, base=0)
+        assert g.is_open() and not ring.in_used() and d.bytes(0, 512) == bytes(512)
+
+
+@case
 def after_a_restart_writes_are_safe_until_the_cache_mode_is_known():
     """writeback is not told again after a reconnect: a driver that set it to 0 never flushes."""
     with Disk("--io=sync", size=1 << 20) as d:

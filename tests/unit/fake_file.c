@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SECTOR = 512 };
+enum { SECTOR = 512, CREATED_MAX = 16 << 20 };
 
 struct stream {
 	struct stream *next;
@@ -145,6 +145,8 @@ int port_file_open(
 
 	*file = (struct port_file){ .fd_direct = -1 };
 	*what = "cannot open";
+	if (options->create_size > CREATED_MAX)
+		return -EFBIG;
 	if (error == 0 && !i && options->create_size > 0)
 		i = fake_image_new(options->path, options->create_size);
 	if (error < 0 || !i)

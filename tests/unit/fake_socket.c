@@ -291,11 +291,13 @@ int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
 
 int port_send(int fd, const void *buf, size_t len, int send_fd)
 {
-	struct object *o = fake_object(fd, SOCKET);
+	struct object *o = fake_fd(fd)->object;
 	int error = fake_call(FAKE_SEND);
 
 	if (error < 0)
 		return error;
+	if (o->kind != SOCKET) /* a back-end channel may be anything */
+		return -ENOTSOCK;
 	if (!o->peer)
 		return -EPIPE;
 	if (o->peer->queued + len > fake.socket_room)
