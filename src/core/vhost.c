@@ -415,7 +415,7 @@ int vhost_reset_device(struct session *s, struct message *m, const char **why)
 		struct inflight taken = { .region = session_inflight_region(s, i),
 			.desc_num = s->inflight_queue_size };
 
-		/* The driver starts over: what an earlier life had taken is not to be done again. */
+		/* The driver starts over: what an earlier life took is not to be done again. */
 		inflight_forget(&taken);
 		queue_reset(&s->device->queues[i]);
 	}

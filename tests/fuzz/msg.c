@@ -10,7 +10,7 @@
 #include "spec/virtio.h"
 #include "spec/virtio_blk.h"
 
-enum { QUEUES = 2, IMAGE = 64 * 1024, PATIENCE_NS = 300000 };
+enum { QUEUES = 2, IMAGE = 64 * 1024, PATIENCE_NS = 30000 };
 
 static struct front front;
 static unsigned fds_before, watches_before;
@@ -51,26 +51,28 @@ static void read_replies(void)
 			fake_close(fd);
 }
 
-/* Any message: a short payload is filled up with zeroes to what the header says. */
+/* Any message: a short payload is filled up with zeroes to what the header says, or nearly. */
 static void send_message(struct input *in)
 {
-	static const uint16_t sizes[] = { 0, 8, 8, 8, 12, 16, 20, 24, 40, 40, 40, 72, 264, 268, 13,
-		4096 };
+	static const uint16_t sizes[] = { 0, 8, 8, 8, 12, 16, 20, 24, 40, 40, 40, 72, 264, 268,
+		CONFIG_PAYLOAD_MAX + 100, CONFIG_PAYLOAD_MAX };
 	struct {
 		struct vhost_user_header header;
 		uint8_t payload[CONFIG_PAYLOAD_MAX];
 	} m = { .header.request = take8(in) % 50 };
 	uint8_t how = take8(in), count = take8(in);
+	uint32_t sent;
 	int fds[12];
 
 	m.header.size = sizes[how & 15];
 	m.header.flags = VHOST_USER_VERSION | (how & 16 ? VHOST_USER_NEED_REPLY : 0) |
 			 (how >= 0xf0 ? count : 0);
-	(void)take_bytes(in, m.payload, num_min(take8(in), m.header.size));
+	sent = (uint32_t)num_min(m.header.size, sizeof(m.payload));
+	(void)take_bytes(in, m.payload, num_min(take8(in), sent));
 	count = count < 0xc0 ? count % 3 : count % 12;
 	for (unsigned i = 0; i < count; i++)
 		fds[i] = descriptor(take8(in));
-	(void)fake_send(front.fd, &m, sizeof(m.header) + m.header.size, fds, count);
+	(void)fake_send(front.fd, &m, sizeof(m.header) + sent, fds, count);
 	for (unsigned i = 0; i < count; i++)
 		fake_close(fds[i]);
 }
@@ -87,11 +89,11 @@ static void send_raw(struct input *in)
 static void set_ring(struct input *in)
 {
 	uint8_t how = take8(in);
-	unsigned i = how % QUEUES;
+	unsigned i = how % 16 < 14 ? how % QUEUES : QUEUES; /* there is none of that number */
 
 	if (!front.mem)
 		return;
-	front_ring(&front, i, 1u << (how >> 1) % 6);
+	front_ring(&front, i, 1u << (how >> 4) % 6);
 	(void)front_ack_state(&front, VHOST_USER_SET_VRING_ENABLE, i, how < 0xe0);
 }
 
@@ -245,7 +247,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	fds_before = fake_open_fds();
 	watches_before = fake_watches();
 	front_lenient = true;
-	fake.io_delay_ns = 100000;
+	fake.io_delay_ns = 20000;
 	connect();
 	for (unsigned steps = 0; in.left > 0 && steps < 60; steps++) {
 		step(&in);
