@@ -11,7 +11,7 @@ ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-1} IMAGE_MB=${IMAGE_MB:-1024}
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/vubox-bench.XXXXXX")
 pids=
 trap 'for p in $pids; do kill "$p" 2>/dev/null || :; done; rm -rf "$tmp"' EXIT
-trap 'exit 1' HUP INT TERM
+trap 'exit 1' HUP INT TERM PIPE
 
 mkdir -p build/tests/bench
 gcc -std=c11 -D_GNU_SOURCE -O2 -Wall -o build/tests/bench/load tests/bench/load.c
