@@ -281,6 +281,15 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 	start(io);
 }
 
+void port_io_cancel(struct port_io *io)
+{
+	if (!io->file || io->cancelled)
+		return;
+	io->cancelled = true;
+	if (io->file->engine == PORT_ENGINE_URING)
+		uring_cancel(io);
+}
+
 void port_io_submit(void)
 {
 	uring_submit();
