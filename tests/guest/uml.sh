@@ -7,7 +7,8 @@ cd "$(dirname "$0")/../.." || exit 1
 start_vubox blk --socket-path="$tmp/disk.sock" --blk-file="$tmp/disk.img" --size=64M --serial=uml \
 	-- rng --socket-path="$tmp/rng.sock"
 # It takes the packed format wherever that is offered.
-boot_uml 256M rings=packed "virtio_uml.device=$tmp/disk.sock:2" "virtio_uml.device=$tmp/rng.sock:4" <<'END'
+boot_uml 256M rings=packed \
+	"virtio_uml.device=$tmp/disk.sock:2" "virtio_uml.device=$tmp/rng.sock:4" <<'END'
 finds_devices()
 {
 	same "the serial number" "$(cat /sys/block/vda/serial)" uml
