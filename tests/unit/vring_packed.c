@@ -1,4 +1,4 @@
-/* src/core/vring_packed.c: packed rings: places, wrap counters, chains, events, and a second life. */
+/* src/core/vring_packed.c: places, wrap counters, chains, events, and a second life. */
 #include "vring.h"
 
 #include <errno.h>
