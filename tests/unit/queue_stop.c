@@ -12,7 +12,7 @@ static struct front front;
 static struct vhost_user_queue_region_split *region;
 static int inflight_fd;
 
-/* Protocol features but for those of `without`, memory, and a buffer in which a head is in flight. */
+/* Protocol features but for those of `without`, memory, and an in-flight buffer. */
 static void connect_tracked(uint64_t features, uint64_t without)
 {
 	struct vhost_user_inflight i = { .num_queues = 1, .queue_size = RING };

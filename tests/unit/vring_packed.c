@@ -76,7 +76,7 @@ static void put(uint64_t addr, uint32_t len, uint16_t flags, uint16_t id)
 	at = next_place(at);
 }
 
-/* A chain of n writable descriptors; each but the last has an id of its own, which means nothing. */
+/* A chain of n writable descriptors; the ids of all but the last mean nothing. */
 static void add(unsigned n, uint16_t id)
 {
 	for (unsigned i = 1; i < n; i++)
@@ -340,7 +340,7 @@ CASE(calls_by_flags)
 
 CASE(calls_by_descriptor)
 {
-	/* Two rounds over a ring of 6, by 1 or 2 slots; the event is at each place of both rounds. */
+	/* Two rounds over a ring of 6, by 1 or 2 slots; the event at each place of both. */
 	for (unsigned slots = 1; slots <= 2; slots++)
 		for (uint16_t e = 0; e < 12; e++) {
 			uint16_t want = (uint16_t)(e < 6 ? 0x8000 | e : e - 6);
