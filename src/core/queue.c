@@ -186,11 +186,14 @@ void queue_stop(struct queue *q)
 
 bool queue_finish(struct queue *q)
 {
-	const struct session *s = &q->device->session;
+	struct device *dev = q->device;
 
 	/* With that feature it stays recorded, and is done where the ring goes on. */
 	if (!q->started || q->broken || q->ring.inflight.resubmit_left == 0 ||
-		session_has(s, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
+		session_has(&dev->session, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
+		return false;
+	/* And if the device may not take it for long: better that than a front-end that hangs. */
+	if (dev->class->can_take && !dev->class->can_take(dev))
 		return false;
 	if (!q->finishing) {
 		q->finishing = true;
