@@ -281,6 +281,14 @@ static bool header_is_sane(struct session *s)
 	return false;
 }
 
+/* Why a connection ends that gave n instead of bytes; NULL: it was closed between two messages. */
+static const char *why_ended(int n, bool in_message)
+{
+	if (n == 0)
+		return in_message ? "it hung up in the middle of a message" : NULL;
+	return n == -EMSGSIZE ? "it sent too many descriptors" : log_errno(n);
+}
+
 /* Receives the rest of the header, or of the payload behind it. False: no more for now. */
 static bool receive(struct session *s)
 {
@@ -294,10 +302,7 @@ static bool receive(struct session *s)
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
-		session_close(s, n == 0 && s->received == 0 ? NULL
-				 : n == 0         ? "it hung up in the middle of a message"
-				 : n == -EMSGSIZE ? "it sent too many descriptors"
-						  : log_errno(n));
+		session_close(s, why_ended(n, s->received > 0));
 		return false;
 	}
 	m->fd_count += fds;

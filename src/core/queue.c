@@ -101,12 +101,11 @@ static void queue_drop_kick(struct queue *q)
 
 int queue_set_kick(struct queue *q, int fd)
 {
-	int error;
-
 	state.polled -= queue_is_polled(q);
 	queue_drop_kick(q);
 	if (fd >= 0) {
-		error = port_notify_take(&q->kick, fd);
+		int error = port_notify_take(&q->kick, fd);
+
 		if (error == 0) {
 			error = loop_watch(fd, PORT_EDGE, queue_kicked, q);
 			q->kick_watch = error;
@@ -146,14 +145,14 @@ int queue_start(struct queue *q, const char **why)
 	const struct session *s = &q->device->session;
 	bool fresh = !q->started || q->base_set || q->broken;
 	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0;
-	int error;
 
 	ASSERT(q->in_flight == 0);
 	*why = "its size or its addresses were not set";
 	if (!q->addr_set || q->size == 0)
 		return -EINVAL;
 	if (fresh) {
-		error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
+		int error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
+
 		if (error == 0)
 			error = queue_resume(q, why);
 		if (error < 0)
@@ -352,16 +351,14 @@ void queues_publish(void)
 /* (Here and in queues_peek: a starved queue has work, but looking at it would not help it.) */
 bool queues_arm(void)
 {
-	struct queue *q;
-
 	if (state.polled > 0 && queues_peek())
 		return true;
-	for (q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
+	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
 		if (queue_works(q) && !q->starved && vring_arm(&q->ring))
 			queue_ready(q);
 	/* Armed and empty: a kick brings it back. A polled one has to be looked at. */
-	for (q = state.polled > 0 ? NULL : list_take(QUEUE_IDLE); q; q = list_take(QUEUE_IDLE))
-		continue;
+	while (state.polled == 0 && list_take(QUEUE_IDLE))
+		;
 	return queues_have_work();
 }
 

@@ -88,6 +88,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 	struct guest *region = malloc(bytes);
 	int found;
 
+	if (!region)
+		abort();
 	memset(&t, 0, sizeof(t));
 	memset((void *)region, 0, bytes);
 	t.ring_size = (uint16_t)(1u << take8(&in) % 5);

@@ -219,7 +219,7 @@ CASE(bases_that_front_ends_give)
 
 CASE(a_ring_must_be_mapped_and_aligned)
 {
-	struct vring_addr good = { UVA, UVA + DRIVER, UVA + DEVICE }, bad;
+	struct vring_addr good = { UVA, UVA + DRIVER, UVA + DEVICE }, bad = good;
 
 	start(8);
 	for (unsigned i = 0; i < 3; i++) {
