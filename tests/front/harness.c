@@ -22,6 +22,7 @@ static struct {
 	char dir[64];
 	int report; /* why the case failed or was skipped */
 	uint64_t random;
+	bool packed;
 	/* What was started and has not ended. A case that is good ends all of it. */
 	struct vubox *running[PROGRAMS_MAX];
 } state;
@@ -86,6 +87,11 @@ void check_bytes(const char *file, int line, const char *what, const void *is, c
 		if (a[i] != b[i])
 			harness_fail(
 				file, line, "%s: byte %zu is %#x, not %#x", what, i, a[i], b[i]);
+}
+
+bool harness_packed(void)
+{
+	return state.packed;
 }
 
 /* ---- time, files, numbers ---- */
@@ -318,6 +324,7 @@ static void run_in_child(const struct harness_case *c, int report)
 {
 	state.report = report;
 	state.random = 88172645463325252ull;
+	state.packed = c->format && strcmp(c->format, "packed") == 0;
 	signal(SIGPIPE, SIG_IGN);
 	alarm(HANG_S);
 	c->run(c->with);
@@ -410,8 +417,8 @@ int harness_main(int argc, char **argv, const struct harness_case *cases, unsign
 		const struct harness_case *c = &cases[i];
 		char name[128];
 
-		snprintf(name, sizeof(name), "%s%s%s", c->name, c->with ? "_" : "",
-			c->with ? c->with : "");
+		snprintf(name, sizeof(name), "%s%s%s%s%s", c->name, c->with ? "_" : "",
+			c->with ? c->with : "", c->format ? "_" : "", c->format ? c->format : "");
 		if (list)
 			puts(name);
 		else if (is_wanted(name, argc, argv) && ++run)
