@@ -242,8 +242,9 @@ bool vubox_lives(const struct vubox *v)
 	       info.si_pid == 0;
 }
 
-bool vubox_said(const struct vubox *v, const char *text)
+unsigned vubox_said_times(const struct vubox *v, const char *text)
 {
+	unsigned times = 0;
 	static char said[1 << 16];
 	int fd = open(v->log, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? 0 : read(fd, said, sizeof(said) - 1);
@@ -251,7 +252,14 @@ bool vubox_said(const struct vubox *v, const char *text)
 	if (fd >= 0)
 		close(fd);
 	said[n > 0 ? n : 0] = 0;
-	return strstr(said, text) != NULL;
+	for (const char *at = said; (at = strstr(at, text)); at++)
+		times++;
+	return times;
+}
+
+bool vubox_said(const struct vubox *v, const char *text)
+{
+	return vubox_said_times(v, text) > 0;
 }
 
 /* The number of lines of a file in /proc/PID that begin with `start`; *value is behind it. */
@@ -298,6 +306,24 @@ unsigned vubox_fds(const struct vubox *v)
 		count += faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) == 0;
 	}
 	return count;
+}
+
+long vubox_cpu_ticks(const struct vubox *v)
+{
+	char path[64], text[1024];
+	unsigned long user = 0, system = 0;
+	const char *behind_name;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)v->pid);
+	f = fopen(path, "re");
+	CHECK(f && fgets(text, sizeof(text), f));
+	fclose(f);
+	behind_name = strrchr(text, ')');
+	CHECK(behind_name &&
+		sscanf(behind_name + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			&user, &system) == 2);
+	return (long)(user + system);
 }
 
 bool vubox_is_sanitized(void)

@@ -102,12 +102,15 @@ int vubox_end(struct vubox *v, int signal);
 /* Waits for it to end by itself. */
 int vubox_wait(struct vubox *v);
 bool vubox_lives(const struct vubox *v);
-/* Whether it has said this. */
+/* Whether, and how often, it has said this. */
 bool vubox_said(const struct vubox *v, const char *text);
+unsigned vubox_said_times(const struct vubox *v, const char *text);
 
 unsigned vubox_fds(const struct vubox *v);
 unsigned vubox_maps(const struct vubox *v);
 unsigned vubox_rss_kib(const struct vubox *v);
+/* Processor time that it has used, in clock ticks. */
+long vubox_cpu_ticks(const struct vubox *v);
 /* Built with sanitizers: memory and time are not its own. */
 bool vubox_is_sanitized(void);
 

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 enum { HEADER_AT = 0, STATUS_AT = 64, TABLE_AT = 0x1000, DATA_AT = 0x6000 };
-enum { RINGS_BYTES = 0x8000 * RIG_QUEUES_MAX };
 
 struct blk_request rig_request(
 	const struct rig *r, unsigned slot, uint32_t type, uint64_t sector, uint32_t len)
@@ -72,7 +71,7 @@ void rig_share(struct rig *r)
 	if (r->memory.driver.count == 0)
 		CHECK_EQ(front_memory_add(&r->memory, RIG_GUEST, RIG_USER, RIG_MEMORY, 0), 0);
 	if (r->slots == 0)
-		r->slots = r->memory.regions[0].place.guest + RINGS_BYTES;
+		r->slots = r->memory.regions[0].place.guest + (RIG_SLOTS_AT - RIG_GUEST);
 	CHECK_EQ(front_share(&r->front, &r->memory), 0);
 }
 

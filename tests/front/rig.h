@@ -16,6 +16,8 @@ enum { RIG_QUEUES_MAX = 8, RIG_RING_SIZE = 128, RIG_SLOTS = 64, RIG_SLOT_BYTES =
 #define RIG_USER       0x7a5500000000ull
 #define RIG_MEMORY     (16ull << 20)
 #define RIG_DISK_BYTES (8ull << 20)
+/* Where its slots begin, behind the rings. */
+#define RIG_SLOTS_AT (RIG_GUEST + 0x8000 * RIG_QUEUES_MAX)
 
 struct rig {
 	struct vubox vubox;
