@@ -150,6 +150,11 @@ void driver_offer_raw(struct driver *d, const struct driver_desc *descs, unsigne
 	d->format->offer_raw(d, descs, count);
 }
 
+bool driver_is_back(const struct driver *d)
+{
+	return d->format->is_back(d);
+}
+
 /* ---- for formats ---- */
 
 uint32_t driver_writable(const struct driver_chain *chain)

@@ -93,6 +93,7 @@ struct driver_format {
 	uint32_t (*base_in_memory)(const struct driver *d);
 	void (*put_desc)(unsigned char bytes[16], const struct driver_desc *desc);
 	void (*offer_raw)(struct driver *d, const struct driver_desc *descs, unsigned count);
+	bool (*is_back)(const struct driver *d);
 };
 
 extern const struct driver_format driver_split, driver_packed;
@@ -172,6 +173,8 @@ bool driver_put_table(
  * 0 is the head. Packed: the next ones of the ring; AVAIL and USED are added to their flags.
  */
 void driver_offer_raw(struct driver *d, const struct driver_desc *descs, unsigned count);
+/* Whether anything has come back that was not polled; it may be what was offered raw. */
+bool driver_is_back(const struct driver *d);
 /* Split: makes any number the next head, and publishes it. */
 void driver_offer_head(struct driver *d, uint16_t head);
 

@@ -252,7 +252,7 @@ unsigned vubox_said_times(const struct vubox *v, const char *text)
 	if (fd >= 0)
 		close(fd);
 	said[n > 0 ? n : 0] = 0;
-	for (const char *at = said; (at = strstr(at, text)); at++)
+	for (const char *at = said; *text && (at = strstr(at, text)); at++)
 		times++;
 	return times;
 }

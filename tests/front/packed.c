@@ -254,6 +254,11 @@ static void packed_offer_raw(struct driver *d, const struct driver_desc *descs, 
 	packed_publish(d);
 }
 
+static bool packed_is_back(const struct driver *d)
+{
+	return used_id(d, d->taken) >= 0;
+}
+
 const struct driver_format driver_packed = {
 	.name = "packed",
 	.place = packed_place,
@@ -267,4 +272,5 @@ const struct driver_format driver_packed = {
 	.base_in_memory = packed_base_in_memory,
 	.put_desc = packed_put_desc,
 	.offer_raw = packed_offer_raw,
+	.is_back = packed_is_back,
 };

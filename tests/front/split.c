@@ -191,6 +191,11 @@ void driver_offer_head(struct driver *d, uint16_t head)
 	split_publish(d);
 }
 
+static bool split_is_back(const struct driver *d)
+{
+	return driver_load16(d->used + IDX_AT) != (uint16_t)d->taken;
+}
+
 const struct driver_format driver_split = {
 	.name = "split",
 	.place = split_place,
@@ -204,4 +209,5 @@ const struct driver_format driver_split = {
 	.base_in_memory = split_base_in_memory,
 	.put_desc = split_put_desc,
 	.offer_raw = split_offer_raw,
+	.is_back = split_is_back,
 };

@@ -331,7 +331,7 @@ static void a_chain_longer_than_the_ring(const char *with)
 	(void)with;
 	for (unsigned i = 0; i < RIG_RING_SIZE; i++)
 		d[i] = desc(AT, 1, NEXT, 0);
-	breaks(d, RIG_RING_SIZE, "");
+	breaks(d, RIG_RING_SIZE, "more descriptors than");
 }
 
 static void a_chain_of_nothing_as_long_as_the_ring(const char *with)
@@ -341,7 +341,7 @@ static void a_chain_of_nothing_as_long_as_the_ring(const char *with)
 	(void)with;
 	for (unsigned i = 0; i < RIG_RING_SIZE; i++)
 		d[i] = desc(AT, 0, NEXT, 0);
-	breaks(d, RIG_RING_SIZE, "");
+	breaks(d, RIG_RING_SIZE, "more descriptors than");
 }
 
 static const struct harness_case cases[] = {

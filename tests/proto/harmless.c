@@ -23,11 +23,9 @@ static struct driver *driver(void)
 /* Offers a chain as it is, and waits for it to come back, written or not. */
 static void comes_back(const struct driver_desc *descs, unsigned count)
 {
-	uint32_t before = driver_base_in_memory(driver());
-
 	driver_offer_raw(driver(), descs, count);
 	front_kick(&y.rig.queues[0]);
-	UNTIL(driver_base_in_memory(driver()) != before);
+	UNTIL(driver_is_back(driver()));
 }
 
 static uint8_t status_at(uint64_t guest)
