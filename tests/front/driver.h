@@ -1,10 +1,10 @@
 /*
- * The driver's side of a virtqueue (VIRTIO 2.7) over plain memory: no system call and no socket in
- * it, so that tests, benchmarks and simulators can all link it. It also judges the device: each
- * chain must come back exactly once, and no more bytes may be written than were offered.
+ * The driver's side of a virtqueue (VIRTIO 2.7 and 2.8) over plain memory: no system call and no
+ * socket in it, so that tests, benchmarks and simulators can all link it. It also judges the
+ * device: each chain must come back exactly once, and no more bytes may be written than were
+ * offered.
  *
- * Only the split format yet. Nothing in this interface tells which it is: another format is one
- * more const struct driver_format.
+ * Nothing in this interface tells which format it is; that is a const struct driver_format.
  */
 #ifndef VUBOX_TESTS_DRIVER_H
 #define VUBOX_TESTS_DRIVER_H
@@ -36,7 +36,10 @@ bool driver_write(const struct driver_memory *mem, uint64_t guest, const void *s
 enum { DRIVER_SIZE_MAX = 1024 };
 enum { DRIVER_DESC_NEXT = 1, DRIVER_DESC_WRITE = 2, DRIVER_DESC_INDIRECT = 4 };
 
-/* Guest addresses of the three parts: descriptors, what the driver writes, what the device does. */
+/*
+ * Guest addresses of the three parts: descriptors, what the driver writes, what the device does.
+ * Packed: the descriptor ring, driver and device event suppression.
+ */
 struct driver_layout {
 	uint64_t desc, avail, used;
 	uint64_t end; /* behind the last of them */
@@ -44,7 +47,7 @@ struct driver_layout {
 
 struct driver_options {
 	uint16_t size;  /* entries */
-	uint16_t start; /* both indices begin here */
+	uint16_t start; /* both indices begin here; packed: so many descriptors have gone by */
 	bool event_idx;
 };
 
@@ -63,14 +66,22 @@ struct driver_chain {
 };
 
 struct driver_used {
-	uint16_t head;
+	uint16_t head; /* packed: the buffer id */
 	uint32_t len;
 	void *owner;
+};
+
+/* A descriptor as it is written: `next` is of split rings, `id` of packed ones. */
+struct driver_desc {
+	uint64_t addr;
+	uint32_t len;
+	uint16_t flags, next, id;
 };
 
 struct driver;
 
 struct driver_format {
+	const char *name;
 	uint64_t (*place)(struct driver_layout *at, uint16_t size, uint64_t guest);
 	void (*open)(struct driver *d, uint16_t start);
 	int (*add)(struct driver *d, const struct driver_chain *chain);
@@ -78,9 +89,14 @@ struct driver_format {
 	bool (*needs_kick)(struct driver *d);
 	int (*poll)(struct driver *d, struct driver_used *used);
 	void (*want_calls)(struct driver *d, bool on, uint16_t after);
+	uint32_t (*base)(const struct driver *d, unsigned skip);
+	uint32_t (*base_in_memory)(const struct driver *d);
+	void (*put_desc)(unsigned char bytes[16], const struct driver_desc *desc);
+	void (*offer_raw)(struct driver *d, const struct driver_desc *descs, unsigned count);
+	bool (*is_back)(const struct driver *d);
 };
 
-extern const struct driver_format driver_split;
+extern const struct driver_format driver_split, driver_packed;
 
 /* What a head is out with. */
 struct driver_slot {
@@ -98,16 +114,21 @@ struct driver {
 	uint16_t size;
 	bool event_idx;
 
-	uint16_t avail_idx; /* next entry of the avail ring that we fill */
-	uint16_t published; /* what the device has been told of it */
-	uint16_t judged;    /* where the last kick was decided */
-	uint16_t used_idx;  /* next entry of the used ring that we look at */
+	/* Counted on and on: entries of the rings, or (packed) descriptors that have gone by. */
+	uint64_t added;     /* what we have filled in */
+	uint64_t published; /* what the device has been told of it */
+	uint64_t judged;    /* where the last kick was decided */
+	uint64_t taken;     /* what has come back */
 	uint16_t free_head, free_count;
-	uint16_t out_count; /* chains that the device has */
-	const char *wrong;  /* what the device did wrong, once driver_poll has said -1 */
+	uint16_t out_count;   /* chains that the device has */
+	uint16_t chain_descs; /* of the latest one */
+	uint16_t first_flags; /* packed: of the first unpublished descriptor, not in memory yet */
+	const char *wrong;    /* what the device did wrong, once driver_poll has said -1 */
 
 	uint16_t free_next[DRIVER_SIZE_MAX];
 	struct driver_slot slots[DRIVER_SIZE_MAX];
+	/* Packed: what the ring holds of ours, to see that the device leaves it alone. */
+	unsigned char shadow[DRIVER_SIZE_MAX][16];
 };
 
 /* Lays a queue out from a guest address on, aligned as VIRTIO wants. Returns where it ends. */
@@ -129,16 +150,50 @@ bool driver_needs_kick(struct driver *d);
 int driver_poll(struct driver *d, struct driver_used *used);
 /*
  * Asks for no calls, or for one when `after` chains more (1: the next) have come back. Without
- * EVENT_IDX there is no "after". Poll once more afterwards: one may have come meanwhile.
+ * EVENT_IDX there is no "after"; packed, it takes all chains to be as long as the latest one. Poll
+ * once more afterwards: one may have come meanwhile.
  */
 void driver_want_calls(struct driver *d, bool on, uint16_t after);
 
+/*
+ * What SET_VRING_BASE says for a device that goes on behind what has come back and `skip` chains
+ * more (as long as the latest one), and GET_VRING_BASE if it has taken so many.
+ */
+uint32_t driver_base(const struct driver *d, unsigned skip);
+/* The same behind what the device has given back, whether it was polled yet or not. */
+uint32_t driver_base_in_memory(const struct driver *d);
+
 /* ---- raw: for drivers that misbehave ---- */
 
-/* Writes a descriptor into a table at a guest address. */
-bool driver_put_desc(const struct driver_memory *mem, uint64_t table, uint16_t i, uint64_t guest,
-	uint32_t len, uint16_t flags, uint16_t next);
-/* Makes any number the next head, and publishes it. */
-void driver_offer_raw(struct driver *d, uint16_t head);
+/* Writes descriptors of the queue's format into a table at a guest address. */
+bool driver_put_table(
+	const struct driver *d, uint64_t table, const struct driver_desc *descs, unsigned count);
+/*
+ * Makes descriptors available as they are, whatever they say. Split: from 0 of the table on, and
+ * 0 is the head. Packed: the next ones of the ring; AVAIL and USED are added to their flags.
+ */
+void driver_offer_raw(struct driver *d, const struct driver_desc *descs, unsigned count);
+/* Whether anything has come back that was not polled; it may be what was offered raw. */
+bool driver_is_back(const struct driver *d);
+/* Split: makes any number the next head, and publishes it. */
+void driver_offer_head(struct driver *d, uint16_t head);
+
+/* ---- for formats ---- */
+
+/* Shared words are loaded and stored once, whole. */
+static inline uint16_t driver_load16(const unsigned char *at)
+{
+	return __atomic_load_n((const uint16_t *)(const void *)at, __ATOMIC_ACQUIRE);
+}
+
+static inline void driver_store16(unsigned char *at, uint16_t v)
+{
+	__atomic_store_n((uint16_t *)(void *)at, v, __ATOMIC_RELEASE);
+}
+
+/* The bytes that a device may write into a chain. */
+uint32_t driver_writable(const struct driver_chain *chain);
+/* Says what the device did wrong: -1. */
+int driver_is_wrong(struct driver *d, const char *what);
 
 #endif

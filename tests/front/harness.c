@@ -22,6 +22,7 @@ static struct {
 	char dir[64];
 	int report; /* why the case failed or was skipped */
 	uint64_t random;
+	bool packed;
 	/* What was started and has not ended. A case that is good ends all of it. */
 	struct vubox *running[PROGRAMS_MAX];
 } state;
@@ -86,6 +87,11 @@ void check_bytes(const char *file, int line, const char *what, const void *is, c
 		if (a[i] != b[i])
 			harness_fail(
 				file, line, "%s: byte %zu is %#x, not %#x", what, i, a[i], b[i]);
+}
+
+bool harness_packed(void)
+{
+	return state.packed;
 }
 
 /* ---- time, files, numbers ---- */
@@ -236,8 +242,9 @@ bool vubox_lives(const struct vubox *v)
 	       info.si_pid == 0;
 }
 
-bool vubox_said(const struct vubox *v, const char *text)
+unsigned vubox_said_times(const struct vubox *v, const char *text)
 {
+	unsigned times = 0;
 	static char said[1 << 16];
 	int fd = open(v->log, O_RDONLY | O_CLOEXEC);
 	ssize_t n = fd < 0 ? 0 : read(fd, said, sizeof(said) - 1);
@@ -245,7 +252,14 @@ bool vubox_said(const struct vubox *v, const char *text)
 	if (fd >= 0)
 		close(fd);
 	said[n > 0 ? n : 0] = 0;
-	return strstr(said, text) != NULL;
+	for (const char *at = said; *text && (at = strstr(at, text)); at++)
+		times++;
+	return times;
+}
+
+bool vubox_said(const struct vubox *v, const char *text)
+{
+	return vubox_said_times(v, text) > 0;
 }
 
 /* The number of lines of a file in /proc/PID that begin with `start`; *value is behind it. */
@@ -294,6 +308,24 @@ unsigned vubox_fds(const struct vubox *v)
 	return count;
 }
 
+long vubox_cpu_ticks(const struct vubox *v)
+{
+	char path[64], text[1024];
+	unsigned long user = 0, system = 0;
+	const char *behind_name;
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)v->pid);
+	f = fopen(path, "re");
+	CHECK(f && fgets(text, sizeof(text), f));
+	fclose(f);
+	behind_name = strrchr(text, ')');
+	CHECK(behind_name &&
+		sscanf(behind_name + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
+			&user, &system) == 2);
+	return (long)(user + system);
+}
+
 bool vubox_is_sanitized(void)
 {
 	return getenv("VUBOX_SANITIZED") != NULL;
@@ -318,6 +350,7 @@ static void run_in_child(const struct harness_case *c, int report)
 {
 	state.report = report;
 	state.random = 88172645463325252ull;
+	state.packed = c->format && strcmp(c->format, "packed") == 0;
 	signal(SIGPIPE, SIG_IGN);
 	alarm(HANG_S);
 	c->run(c->with);
@@ -410,8 +443,8 @@ int harness_main(int argc, char **argv, const struct harness_case *cases, unsign
 		const struct harness_case *c = &cases[i];
 		char name[128];
 
-		snprintf(name, sizeof(name), "%s%s%s", c->name, c->with ? "_" : "",
-			c->with ? c->with : "");
+		snprintf(name, sizeof(name), "%s%s%s%s%s", c->name, c->with ? "_" : "",
+			c->with ? c->with : "", c->format ? "_" : "", c->format ? c->format : "");
 		if (list)
 			puts(name);
 		else if (is_wanted(name, argc, argv) && ++run)

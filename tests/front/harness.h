@@ -20,16 +20,29 @@
 struct harness_case {
 	const char *name;
 	void (*run)(const char *with);
-	const char *with; /* a word for the case, such as an I/O engine, or NULL */
+	const char *with;   /* a word for the case, such as an I/O engine, or NULL */
+	const char *format; /* of its rings: "split" (NULL too) or "packed" */
 };
 
 /* clang-format off */
-#define CASE(function) { #function, function, NULL }
+#define CASE_WITH(function, with) { #function, function, with, NULL }
+#define CASE(function) CASE_WITH(function, NULL)
 #define CASE_OF_EACH_ENGINE(function) \
-	{ #function, function, "uring" }, \
-	{ #function, function, "mmap" }, \
-	{ #function, function, "sync" }
+	CASE_WITH(function, "uring"), CASE_WITH(function, "mmap"), CASE_WITH(function, "sync")
+#define CASE_WITH_EACH_FORMAT(function, with) \
+	{ #function, function, with, "split" }, \
+	{ #function, function, with, "packed" }
+#define CASE_OF_EACH_FORMAT(function) CASE_WITH_EACH_FORMAT(function, NULL)
+#define CASE_OF_EACH(function) /* engine and format */ \
+	CASE_WITH_EACH_FORMAT(function, "uring"), \
+	CASE_WITH_EACH_FORMAT(function, "mmap"), \
+	CASE_WITH_EACH_FORMAT(function, "sync")
+#define CASE_PACKED_WITH(function, with) { #function, function, with, "packed" }
+#define CASE_PACKED(function) CASE_PACKED_WITH(function, NULL)
 /* clang-format on */
+
+/* Whether the case that runs is to use packed rings. */
+bool harness_packed(void);
 
 int harness_main(int argc, char **argv, const struct harness_case *cases, unsigned count);
 #define HARNESS_MAIN(cases)                                                                 \
@@ -89,12 +102,15 @@ int vubox_end(struct vubox *v, int signal);
 /* Waits for it to end by itself. */
 int vubox_wait(struct vubox *v);
 bool vubox_lives(const struct vubox *v);
-/* Whether it has said this. */
+/* Whether, and how often, it has said this. */
 bool vubox_said(const struct vubox *v, const char *text);
+unsigned vubox_said_times(const struct vubox *v, const char *text);
 
 unsigned vubox_fds(const struct vubox *v);
 unsigned vubox_maps(const struct vubox *v);
 unsigned vubox_rss_kib(const struct vubox *v);
+/* Processor time that it has used, in clock ticks. */
+long vubox_cpu_ticks(const struct vubox *v);
 /* Built with sanitizers: memory and time are not its own. */
 bool vubox_is_sanitized(void);
 

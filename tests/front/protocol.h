@@ -74,6 +74,8 @@ enum {
 	VU_P_INBAND_NOTIFICATIONS = 14,
 	VU_P_CONFIGURE_MEM_SLOTS = 15,
 	VU_P_STATUS = 16,
+	VU_P_GET_VRING_BASE_INFLIGHT = 20,
+	VU_P_GET_VRING_BASE_SKIP_DRAIN = 23,
 };
 
 /* Feature bits of rings and transport. */
@@ -83,6 +85,7 @@ enum {
 	VU_F_EVENT_IDX = 29,
 	VU_F_PROTOCOL_FEATURES = 30,
 	VU_F_VERSION_1 = 32,
+	VU_F_RING_PACKED = 34,
 };
 
 /* SET_CONFIG: flags */

@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 enum { HEADER_AT = 0, STATUS_AT = 64, TABLE_AT = 0x1000, DATA_AT = 0x6000 };
-enum { RINGS_BYTES = 0x8000 * RIG_QUEUES_MAX };
 
 struct blk_request rig_request(
 	const struct rig *r, unsigned slot, uint32_t type, uint64_t sector, uint32_t len)
@@ -50,10 +49,20 @@ void rig_connect(struct rig *r)
 	CHECK_EQ(front_connect(&r->front, r->vubox.socket, harness_wait_ms()), 0);
 }
 
+const struct driver_format *rig_format(void)
+{
+	return harness_packed() ? &driver_packed : &driver_split;
+}
+
 void rig_negotiate(struct rig *r, uint64_t features, uint64_t protocol)
 {
+	if (harness_packed())
+		features |= VU_F(RING_PACKED);
+	else
+		features &= ~VU_F(RING_PACKED);
 	rig_connect(r);
 	CHECK_EQ(front_negotiate(&r->front, features, protocol), 0);
+	CHECK_EQ((r->front.features & VU_F(RING_PACKED)) != 0, harness_packed());
 	r->front.acks = true;
 }
 
@@ -62,34 +71,50 @@ void rig_share(struct rig *r)
 	if (r->memory.driver.count == 0)
 		CHECK_EQ(front_memory_add(&r->memory, RIG_GUEST, RIG_USER, RIG_MEMORY, 0), 0);
 	if (r->slots == 0)
-		r->slots = r->memory.regions[0].place.guest + RINGS_BYTES;
+		r->slots = r->memory.regions[0].place.guest + (RIG_SLOTS_AT - RIG_GUEST);
 	CHECK_EQ(front_share(&r->front, &r->memory), 0);
+}
+
+static struct driver_options queue_options(const struct rig *r)
+{
+	return (struct driver_options){ .size = r->ring_size ? r->ring_size : RIG_RING_SIZE,
+		.start = r->start,
+		.event_idx = (r->front.features & VU_F(EVENT_IDX)) != 0 };
 }
 
 struct front_queue *rig_queue(struct rig *r)
 {
 	uint32_t i = r->queue_count++;
 	struct front_queue *q = &r->queues[i];
-	struct driver_options options = { .size = r->ring_size ? r->ring_size : RIG_RING_SIZE,
-		.start = r->start,
-		.event_idx = (r->front.features & VU_F(EVENT_IDX)) != 0 };
+	struct driver_options options = queue_options(r);
 	struct driver_layout at;
 	uint64_t guest = r->memory.regions[0].place.guest + (uint64_t)i * 0x8000;
 
 	CHECK(i < RIG_QUEUES_MAX);
-	driver_place(&driver_split, &at, options.size, guest);
+	driver_place(rig_format(), &at, options.size, guest);
 	CHECK(at.end <= guest + 0x8000);
-	CHECK_EQ(front_queue_open(q, i, &driver_split, &r->memory, &at, &options), 0);
+	CHECK_EQ(front_queue_open(q, i, rig_format(), &r->memory, &at, &options), 0);
 	return q;
+}
+
+void rig_start(struct rig *r, struct front_queue *q)
+{
+	CHECK_EQ(front_queue_start(&r->front, q, driver_base(&q->driver, 0)), 0);
+}
+
+void rig_reopen(struct rig *r, struct front_queue *q)
+{
+	struct driver_options options = queue_options(r);
+	struct driver_layout at = q->driver.at;
+
+	options.size = q->driver.size;
+	CHECK(driver_open(&q->driver, rig_format(), &r->memory.driver, &at, &options));
 }
 
 void rig_run(struct rig *r)
 {
-	struct front_queue *q;
-
 	rig_share(r);
-	q = rig_queue(r);
-	CHECK_EQ(front_queue_start(&r->front, q, r->start), 0);
+	rig_start(r, rig_queue(r));
 }
 
 void rig_open(struct rig *r, uint64_t image_bytes, const char *engine)

@@ -16,6 +16,8 @@ enum { RIG_QUEUES_MAX = 8, RIG_RING_SIZE = 128, RIG_SLOTS = 64, RIG_SLOT_BYTES =
 #define RIG_USER       0x7a5500000000ull
 #define RIG_MEMORY     (16ull << 20)
 #define RIG_DISK_BYTES (8ull << 20)
+/* Where its slots begin, behind the rings. */
+#define RIG_SLOTS_AT (RIG_GUEST + 0x8000 * RIG_QUEUES_MAX)
 
 struct rig {
 	struct vubox vubox;
@@ -24,7 +26,7 @@ struct rig {
 	struct front_queue queues[RIG_QUEUES_MAX];
 	unsigned queue_count;
 	uint16_t ring_size; /* of queues that are made; 0: RIG_RING_SIZE */
-	uint16_t start;     /* their first index */
+	uint16_t start;     /* where they start (struct driver_options) */
 	uint64_t slots;     /* guest address of the slots */
 	const char *image;
 	const char *options[16]; /* with which vubox was started */
@@ -40,12 +42,18 @@ void rig_serve(struct rig *r, uint64_t image_bytes, const char *const *options);
 /* The same process again, after it has ended. */
 void rig_serve_again(struct rig *r);
 void rig_connect(struct rig *r);
-/* Connects, and negotiates: what is offered of these. */
+/* The format of the case's rings. */
+const struct driver_format *rig_format(void);
+/* Connects, and negotiates: what is offered of these; RING_PACKED is as the case says. */
 void rig_negotiate(struct rig *r, uint64_t features, uint64_t protocol);
 /* Makes the usual memory unless there is some, and shares it. */
 void rig_share(struct rig *r);
 /* Lays a queue out in the memory, not known to the back-end yet. */
 struct front_queue *rig_queue(struct rig *r);
+/* Starts a queue that is open; a device that runs already goes on at its driver's place. */
+void rig_start(struct rig *r, struct front_queue *q);
+/* The driver begins anew with an empty queue, as after a reset. */
+void rig_reopen(struct rig *r, struct front_queue *q);
 /* rig_share, and one running queue. */
 void rig_run(struct rig *r);
 /* All of it: image, vubox, connection with everything offered, one running queue. */

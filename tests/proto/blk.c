@@ -65,7 +65,7 @@ static void many_requests_at_once(const char *with)
 {
 	open_full(with);
 	while (r.queue_count < 3)
-		CHECK_EQ(front_queue_start(&r.front, rig_queue(&r), 0), 0);
+		rig_start(&r, rig_queue(&r));
 	for (unsigned round = 0; round < 60; round++) {
 		for (unsigned slot = 0; slot < 60; slot++) {
 			struct blk_request i = rig_request(&r, slot, BLK_IN,
@@ -389,8 +389,8 @@ static void sizes_that_are_no_multiple(const char *with)
 }
 
 static const struct harness_case cases[] = {
-	CASE_OF_EACH_ENGINE(data_comes_back),
-	CASE_OF_EACH_ENGINE(many_requests_at_once),
+	CASE_OF_EACH(data_comes_back),
+	CASE_OF_EACH(many_requests_at_once),
 	CASE_OF_EACH_ENGINE(first_and_last_sector),
 	CASE_OF_EACH_ENGINE(out_of_range),
 	CASE_OF_EACH_ENGINE(unaligned_sizes),

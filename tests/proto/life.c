@@ -383,7 +383,7 @@ static const struct harness_case cases[] = {
 	CASE(a_thousand_connections_leave_nothing),
 	CASE(a_thousand_empty_connections),
 	CASE(a_second_front_end_is_turned_away),
-	CASE_OF_EACH_ENGINE(disconnecting_under_load),
+	CASE_OF_EACH(disconnecting_under_load),
 	CASE(a_new_connection_begins_afresh),
 	CASE(from_exec_to_listening),
 	CASE_OF_EACH_ENGINE(signals_end_it_cleanly),

@@ -220,11 +220,11 @@ static void a_region_of_more_than_4_gib(const char *with)
 		struct driver_options options = { .size = 256, .event_idx = true };
 		struct driver_layout at;
 
-		driver_place(&driver_split, &at, 256, guest + size - 0x4000);
-		CHECK_EQ(front_queue_open(&r.queues[0], 0, &driver_split, &r.memory, &at, &options),
+		driver_place(rig_format(), &at, 256, guest + size - 0x4000);
+		CHECK_EQ(front_queue_open(&r.queues[0], 0, rig_format(), &r.memory, &at, &options),
 			0);
 		r.queue_count = 1;
-		CHECK_EQ(front_queue_start(&r.front, &r.queues[0], 0), 0);
+		rig_start(&r, &r.queues[0]);
 	}
 	moves_data(guest + (5ull << 30), guest + (3ull << 30), 4096, 0);
 }
@@ -247,7 +247,7 @@ static void slots_up_to_509(const char *with)
 	CHECK_EQ(
 		front_add_mem_reg(&r.front, &r.memory.regions[0].place, r.memory.regions[0].fd), 0);
 	r.slots = RIG_GUEST + (1 << 20);
-	CHECK_EQ(front_queue_start(&r.front, rig_queue(&r), 0), 0);
+	rig_start(&r, rig_queue(&r));
 	for (unsigned i = 1; i < SLOTS; i++) {
 		unsigned k = i * 7 % SLOTS; /* in no order; 7 and 509 have no common divisor */
 
@@ -373,16 +373,16 @@ static void hot_plug_under_load(const char *with)
 static const struct harness_case cases[] = {
 	CASE(a_table_may_be_longer_than_its_regions),
 	CASE(eight_regions_in_a_table),
-	CASE(a_new_table_while_rings_run),
-	CASE(user_addresses_are_not_guest_addresses),
+	CASE_OF_EACH_FORMAT(a_new_table_while_rings_run),
+	CASE_OF_EACH_FORMAT(user_addresses_are_not_guest_addresses),
 	CASE(crossed_addresses),
-	CASE(mmap_offsets_of_any_alignment),
+	CASE_OF_EACH_FORMAT(mmap_offsets_of_any_alignment),
 	CASE(two_regions_of_one_file),
-	CASE(a_buffer_over_the_edge_of_regions),
-	CASE(a_region_of_more_than_4_gib),
+	CASE_OF_EACH_FORMAT(a_buffer_over_the_edge_of_regions),
+	CASE_OF_EACH_FORMAT(a_region_of_more_than_4_gib),
 	CASE(slots_up_to_509),
-	CASE(removing_a_region),
+	CASE_OF_EACH_FORMAT(removing_a_region),
 	CASE(bad_regions_are_refused),
-	CASE_OF_EACH_ENGINE(hot_plug_under_load),
+	CASE_OF_EACH(hot_plug_under_load),
 };
 HARNESS_MAIN(cases)

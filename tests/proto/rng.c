@@ -197,6 +197,7 @@ static void stopping_while_a_buffer_waits(const char *with)
 {
 	const char *path = harness_path("fifo");
 	uint32_t base;
+	bool back;
 	int fd;
 
 	(void)with;
@@ -206,11 +207,11 @@ static void stopping_while_a_buffer_waits(const char *with)
 	add(&(struct driver_buffer){ at(0), 64, true }, 1, 0);
 	CHECK_EQ(front_settle(&r.front), 0);
 	CHECK_EQ(front_get_vring_base(&r.front, 0, &base), 0);
-	CHECK(base <= 1);
-	CHECK_EQ(base, r.queues[0].driver.used[2]); /* what was taken has come back */
+	CHECK_EQ(base, driver_base_in_memory(&r.queues[0].driver)); /* what was taken is back */
 	CHECK_EQ(write(fd, "abcd", 4), 4);
-	CHECK_EQ(front_queue_start(&r.front, &r.queues[0], (uint16_t)base), 0);
-	if (base == 0)
+	back = base != driver_base(&r.queues[0].driver, 0);
+	CHECK_EQ(front_queue_start(&r.front, &r.queues[0], base), 0);
+	if (!back)
 		rig_take(&r, &r.queues[0], NULL);
 }
 
@@ -256,15 +257,15 @@ static void an_empty_configuration_space(const char *with)
 }
 
 static const struct harness_case cases[] = {
-	CASE(buffers_of_every_size),
-	CASE(bytes_are_random),
-	CASE(buffers_in_pieces),
-	CASE(many_buffers_at_once),
-	CASE(a_file_as_the_source),
-	CASE(a_source_that_is_slow),
-	CASE(stopping_while_a_buffer_waits),
+	CASE_OF_EACH_FORMAT(buffers_of_every_size),
+	CASE_OF_EACH_FORMAT(bytes_are_random),
+	CASE_OF_EACH_FORMAT(buffers_in_pieces),
+	CASE_OF_EACH_FORMAT(many_buffers_at_once),
+	CASE_OF_EACH_FORMAT(a_file_as_the_source),
+	CASE_OF_EACH_FORMAT(a_source_that_is_slow),
+	CASE_OF_EACH_FORMAT(stopping_while_a_buffer_waits),
 	CASE(a_source_that_is_not_there),
-	CASE(buffers_that_are_no_use),
+	CASE_OF_EACH_FORMAT(buffers_that_are_no_use),
 	CASE(an_empty_configuration_space),
 };
 HARNESS_MAIN(cases)

@@ -1,0 +1,180 @@
+/* The yard: what is common to all that misbehaves. */
+#include "yard.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { PATTERN_BYTES = 64 << 10, READ_AT = 24, READ_BYTES = 4096, WINDOW_US = 40000 };
+
+static unsigned char pattern[PATTERN_BYTES];
+
+/* ---- the bystander ---- */
+
+static void bystander_asks(struct yard *y)
+{
+	struct driver_buffer b = { y->other.slots, 64, true };
+	struct driver_chain chain = { .buffers = &b, .count = 1 };
+
+	CHECK(driver_add(&y->other.queues[0].driver, &chain) >= 0);
+	front_queue_offer(&y->other.queues[0]);
+}
+
+static void bystander_gets(struct yard *y)
+{
+	uint32_t len;
+
+	rig_take(&y->other, &y->other.queues[0], &len);
+	CHECK_EQ(len, 64);
+	CHECK_EQ(front_signals(y->other.queues[0].err), 0);
+}
+
+static void bystander_comes(struct yard *y)
+{
+	y->other.front.fd = -1;
+	snprintf(y->other.vubox.socket, sizeof(y->other.vubox.socket), "%s", harness_path("other"));
+	rig_negotiate(&y->other, ~0ull, ~0ull);
+	rig_run(&y->other);
+	bystander_asks(y);
+	bystander_gets(y);
+}
+
+/* ---- set-up ---- */
+
+void yard_serve(struct yard *y, const char *const *options)
+{
+	static char other[128];
+	const char *all[12];
+	unsigned n = 0;
+
+	for (; options && *options; options++)
+		all[n++] = *options;
+	snprintf(other, sizeof(other), "--socket-path=%s", harness_path("other"));
+	all[n++] = "--";
+	all[n++] = "rng";
+	all[n++] = other;
+	all[n] = NULL;
+	rig_serve(&y->rig, RIG_DISK_BYTES, all);
+	harness_fill(pattern, sizeof(pattern));
+	rig_disk_write(&y->rig, 0, pattern, sizeof(pattern));
+	bystander_comes(y);
+	/* Once through everything: what is made at the first use is there then. */
+	yard_connect(y, 1);
+	yard_reads(y);
+	rig_disconnect(&y->rig);
+	rig_connect(&y->rig);
+	CHECK_EQ(front_settle(&y->rig.front), 0);
+	y->fds = vubox_fds(&y->rig.vubox) - 1;
+	y->maps = vubox_maps(&y->rig.vubox);
+	rig_disconnect(&y->rig);
+	UNTIL(vubox_fds(&y->rig.vubox) == y->fds);
+}
+
+void yard_connect(struct yard *y, unsigned queues)
+{
+	rig_negotiate(&y->rig, ~0ull, ~0ull);
+	rig_share(&y->rig);
+	while (y->rig.queue_count < queues)
+		rig_start(&y->rig, rig_queue(&y->rig));
+}
+
+void yard_open(struct yard *y, const char *engine, unsigned queues)
+{
+	static char io[32];
+
+	snprintf(io, sizeof(io), "--io=%s", engine ? engine : "auto");
+	yard_serve(y, (const char *const[]){ io, NULL });
+	yard_connect(y, queues);
+}
+
+/* ---- the checks ---- */
+
+void yard_reads(struct yard *y)
+{
+	unsigned char data[READ_BYTES] = { 0 };
+
+	CHECK_EQ(rig_blk(&y->rig, BLK_IN, READ_AT, data, sizeof(data)), BLK_OK);
+	CHECK_BYTES(data, pattern + READ_AT * BLK_SECTOR, sizeof(data));
+}
+
+/* A window without a tick: one that spins has none, however busy the machine is. */
+void yard_is_idle(struct yard *y)
+{
+	long before, after;
+
+	UNTIL((before = vubox_cpu_ticks(&y->rig.vubox), usleep(WINDOW_US),
+		after = vubox_cpu_ticks(&y->rig.vubox), before == after));
+}
+
+static void nothing_is_left(struct yard *y)
+{
+	rig_disconnect(&y->rig);
+	UNTIL(vubox_fds(&y->rig.vubox) == y->fds);
+	UNTIL(vubox_maps(&y->rig.vubox) == y->maps);
+}
+
+void yard_glance(struct yard *y)
+{
+	CHECK(vubox_lives(&y->rig.vubox));
+	nothing_is_left(y);
+	yard_connect(y, 1);
+	yard_reads(y);
+	nothing_is_left(y);
+}
+
+void yard_check(struct yard *y)
+{
+	CHECK(vubox_lives(&y->rig.vubox));
+	yard_is_idle(y);
+	bystander_asks(y);
+	bystander_gets(y);
+	yard_glance(y);
+	yard_is_idle(y);
+	bystander_asks(y);
+	bystander_gets(y);
+	CHECK_EQ(front_settle(&y->other.front), 0);
+}
+
+/* ---- broken queues ---- */
+
+void yard_breaks_and_heals(struct yard *y, const char *why)
+{
+	struct rig *r = &y->rig;
+	struct front_queue *bad = &r->queues[0], *good = &r->queues[1];
+	unsigned said = vubox_said_times(&r->vubox, "is broken");
+	unsigned char id[BLK_ID_BYTES];
+	struct blk_request get_id = rig_request(r, 1, BLK_GET_ID, 0, sizeof(id));
+	uint64_t status;
+
+	CHECK_EQ(front_set_status(&r->front, VIRTIO_DRIVER_OK), 0);
+	front_kick(bad);
+	CHECK_EQ(front_wait_signal(bad->err, harness_wait_ms()), 0);
+	front_kick(bad);
+	CHECK_EQ(front_settle(&r->front), 0);
+	CHECK_EQ(front_signals(bad->err), 1);
+	CHECK_EQ(front_get_status(&r->front, &status), 0);
+	CHECK_EQ(status, VIRTIO_DRIVER_OK | VIRTIO_NEEDS_RESET);
+	CHECK_EQ(vubox_said_times(&r->vubox, "is broken"), said + 1);
+	if (why && vubox_said_times(&r->vubox, why) == 0)
+		harness_fail(HERE, "it did not say “%s”", why);
+	rig_add(r, good, &get_id, 1);
+	front_queue_offer(good);
+	CHECK_EQ(rig_take(r, good, NULL), 1);
+	CHECK_EQ(front_signals(good->err), 0);
+	/* Reset revives it. */
+	CHECK_EQ(front_set_status(&r->front, 0), 0);
+	CHECK_EQ(front_get_status(&r->front, &status), 0);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(front_set_features(&r->front, r->front.features), 0);
+	for (unsigned i = 0; i < r->queue_count; i++) {
+		rig_reopen(r, &r->queues[i]);
+		rig_start(r, &r->queues[i]);
+	}
+	yard_reads(y);
+}
+
+void yard_breaks(struct yard *y, const char *why)
+{
+	yard_breaks_and_heals(y, why);
+	yard_check(y);
+}
