@@ -39,11 +39,12 @@ CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCONFIG_VERSION='
 CFLAGS_ALL := -g $(WARN) $(if $(IS_CLANG),,-flto) -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-plt $(CFLAGS)
 LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -O2) -Wl,--gc-sections -Wl,--build-id=none \
-	-Wl,-z,noseparate-code -Wl,-z,norelro -Wl,-z,noexecstack -Wl,-T,port/discard.ld $(LDFLAGS)
+	-Wl,-z,noseparate-code -Wl,-z,common-page-size=64 -Wl,-z,norelro -Wl,-z,noexecstack \
+	-Wl,-T,port/discard.ld $(LDFLAGS)
 
 # What runs for every request is built for speed, the rest for size.
-HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/vring.c src/core/queue.c \
-	port/io_uring.c port/io_mmap.c
+HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/queue.c src/core/vring.c \
+	src/core/vring_split.c src/core/vring_packed.c port/io_uring.c port/io_mmap.c
 
 SOURCES := $(sort $(filter-out $(LEFT_OUT:%=src/dev/%.c),$(wildcard src/*.c src/*/*.c port/*.c)))
 HEADERS := $(wildcard include/*.h include/spec/*.h port/*.h)
@@ -104,6 +105,7 @@ help:
 	@echo "make demo         boot a real guest on it and show that its disk works"
 	@echo "make test         every test; installs what it needs on Debian"
 	@echo "make check        the quick tests: unit, shape, what must not compile"
+	@echo "make lint         static analysis: gcc -fanalyzer, clang-tidy, cppcheck"
 	@echo "make bench        measure it against qemu-storage-daemon in one interleaved run"
 	@echo "make fuzz         fuzz it (SECONDS=60 for each target)"
 	@echo "make mutants      plant bugs and see that the tests catch them"

@@ -2,6 +2,9 @@
 #ifndef VUBOX_CONFIG_H
 #define VUBOX_CONFIG_H
 
+/* Functions that no request runs: built for size, even in a file that is built for speed. */
+#define COLD __attribute__((cold))
+
 /* What --version says; the Makefile sets it. */
 #ifndef CONFIG_VERSION
 #define CONFIG_VERSION "unknown"

@@ -182,10 +182,11 @@ struct port_io {
 	uint64_t offset; /* bytes from the start of the file */
 	uint64_t left;   /* bytes still to do */
 	uint32_t span_count;
-	int result;    /* 0 or -errno, when it is done */
-	uint8_t op;    /* enum port_io_op */
-	bool sync;     /* on stable storage before it is done (WRITE, DISCARD, ZERO) */
-	bool keep;     /* ZERO: the space must stay allocated */
+	int result; /* 0 or -errno, when it is done */
+	uint8_t op; /* enum port_io_op */
+	bool sync;  /* on stable storage before it is done (WRITE, DISCARD, ZERO) */
+	bool keep;  /* ZERO: the space must stay allocated */
+	bool cancelled;
 	uint8_t stage; /* of the engine */
 };
 
@@ -201,6 +202,12 @@ void port_io_discard(
 	struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len, bool sync);
 void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
 	bool keep, bool sync);
+
+/*
+ * Asks for an early end of an I/O, once: it is done as ever, with -ECANCELED if that came in time.
+ * Any part of it may have happened then. Nothing if it is done already, or was never started.
+ */
+void port_io_cancel(struct port_io *io);
 
 /* Hands what was started since to the kernel, in one call. */
 void port_io_submit(void);

@@ -8,7 +8,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "inflight.h"
 #include "log.h"
 #include "port.h"
 #include "req.h"
@@ -28,16 +27,19 @@ struct queue {
 	/* What the front-end said. "Ring states": started and enabled are independent. */
 	bool started, enabled;
 	bool addr_set, base_set;
-	bool broken;  /* by its guest, until it is started again */
-	bool starved; /* it has work that had to wait */
+	bool broken;     /* by its guest, until it is started again */
+	bool starved;    /* it has work that had to wait */
+	bool finishing;  /* it stops, but first does again what an earlier life has begun */
+	bool suspending; /* it stops, and what is in flight is cancelled */
+	bool suspended;  /* … and was: it is on record */
 	uint16_t index;
-	uint16_t size, base; /* for the next start */
+	uint16_t size; /* for the next start */
+	uint32_t base;
 	struct vring_addr addr;
 	struct port_notify kick, call, err;
 	int kick_watch; /* of the loop; valid while kick is there */
 
 	struct vring ring;
-	struct inflight inflight;
 	uint32_t in_flight; /* requests that the device has */
 };
 
@@ -48,19 +50,31 @@ struct queue *queue_create(struct device *device, uint16_t count);
  * Starts a ring whose size, addresses and base are set (SET_VRING_KICK); a started one goes on,
  * with a new base if one was set since. -EINVAL / -EFAULT and *why if it cannot work.
  */
-int queue_start(struct queue *q, const char **why);
-/* Stops a ring (GET_VRING_BASE). Nothing may be in flight. base is where it would go on. */
-void queue_stop(struct queue *q);
+COLD int queue_start(struct queue *q, const char **why);
+/* Stops a ring. Nothing may be in flight. base is where it would go on. */
+COLD void queue_stop(struct queue *q);
+/*
+ * Before a ring is stopped by the front-end: has it do again what an earlier life took, even if it
+ * is disabled. True while it owes that.
+ */
+COLD bool queue_finish(struct queue *q);
+/*
+ * Instead: cancels what is in flight, to leave it recorded for the next start. True while some of
+ * it is still in the kernel's hands.
+ */
+COLD bool queue_suspend(struct queue *q);
+/* The front-end is told where the ring stops: where it goes on is then up to it. */
+COLD void queue_settle(struct queue *q);
 /* Takes over the kick descriptor: the ring is kicked by it, or polled if fd < 0. */
-int queue_set_kick(struct queue *q, int fd);
+COLD int queue_set_kick(struct queue *q, int fd);
 /* Finds the ring again after the memory map has changed; breaks the queue if it is gone. */
-void queue_remap(struct queue *q);
+COLD void queue_remap(struct queue *q);
 /* Stops it and forgets its set-up, but for its call and err notifications (RESET_DEVICE). */
-void queue_reset(struct queue *q);
+COLD void queue_reset(struct queue *q);
 /* Back to zero, but for what belongs to the device. Nothing may be in flight. */
-void queue_release(struct queue *q);
+COLD void queue_release(struct queue *q);
 /* The guest's fault: one line, the err notification, and no more work until it is started again. */
-void queue_break(struct queue *q, const char *why);
+COLD void queue_break(struct queue *q, const char *why);
 
 /* This queue may have work (again): it gets a turn in this tick. */
 void queue_ready(struct queue *q);
@@ -81,6 +95,8 @@ bool queues_polled(void);
 
 /* For devices: gives a request back with `written` bytes stored in its writable buffers. */
 void request_done(struct request *req, uint32_t written);
+/* The loop drops a request that queue_suspend has cancelled. */
+void request_suspended(struct request *req);
 /* For devices: the chain breaks the device's rules so badly that it cannot be answered. */
 void request_break(struct request *req, const char *why);
 

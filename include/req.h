@@ -12,21 +12,23 @@
 
 struct queue;
 
-/* A descriptor chain (VIRTIO 2.7.4) while it is walked: readable buffers, then writable ones. */
+/* A descriptor chain (VIRTIO 2.7.4, 2.8.6) while it is walked: readable buffers, then writable. */
 struct chain {
 	struct span *spans; /* of the request, or a long array */
 	uint32_t span_max, span_count, readable_spans;
 	uint32_t readable, writable; /* bytes */
-	uint16_t head;               /* what the used ring wants back */
+	uint16_t head;               /* what the used ring wants back: head or buffer id */
+	uint16_t slots;              /* packed: of the ring */
+	uint16_t entry;              /* packed: of the in-flight region */
 	uint16_t long_slot;          /* 0, or the number + 1 of the long array that it holds */
 };
 
 /* A request. It is the device's from its `request` call until request_done. */
 struct request {
-	struct reader in;  /* what the driver lets us read, in its order */
-	struct writer out; /* what the driver lets us write */
-	struct queue *queue;
-	struct request *next; /* while it is free */
+	struct reader in;     /* what the driver lets us read, in its order */
+	struct writer out;    /* what the driver lets us write */
+	struct queue *queue;  /* NULL while it is free */
+	struct request *next; /* … of the free ones */
 	struct chain chain;
 	struct port_io io; /* for the device's use */
 	struct span own;   /* for the device: the span of a byte that it cut off */
@@ -54,5 +56,7 @@ void chain_finish(struct request *req);
 struct request *request_get(uint32_t in_flight);
 /* Gives one back; in_flight counts it no more. */
 void request_put(struct request *req, uint32_t in_flight);
+/* Calls port_io_cancel for the I/O of every request of a queue. */
+void request_cancel_all(const struct queue *queue);
 
 #endif

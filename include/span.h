@@ -89,6 +89,7 @@ uint16_t guest_load16(const struct guest *p);
 uint16_t guest_load16_acquire(const struct guest *p);
 void guest_store16(struct guest *p, uint16_t value);
 void guest_store16_release(struct guest *p, uint16_t value);
+void guest_store64_release(struct guest *p, uint64_t value);
 void guest_copy_in(void *dst, const struct guest *src, size_t len);
 void guest_copy_out(struct guest *dst, const void *src, size_t len);
 

@@ -95,6 +95,7 @@ struct session {
 	struct mem mem;
 	struct port_map inflight_map;
 	struct guest *inflight; /* the buffer, with has_inflight */
+	uint64_t inflight_bytes;
 	uint16_t inflight_queues, inflight_queue_size;
 	struct log_limit limit;
 };
@@ -118,8 +119,13 @@ void session_progress(struct session *s);
 void session_check_memory(struct session *s);
 /* Whether the queues of the device may not take requests. */
 bool session_paused(const struct session *s);
-/* The in-flight region of a queue, or NULL if there is no tracking. */
-struct guest *session_inflight_region(const struct session *s, uint16_t queue);
+/* Whether a queue that is to stop may still do what it owes (queue_finish). */
+bool session_finishes(const struct session *s);
+/*
+ * The in-flight region of a queue in the format of the features; NULL if there is no tracking.
+ * -EINVAL if the buffer has no room for it.
+ */
+int session_inflight_region(const struct session *s, uint16_t queue, struct guest **region);
 /* A queue broke: DEVICE_NEEDS_RESET, where the front-end knows of it. */
 void session_needs_reset(struct session *s);
 /* Tells the front-end that the configuration space has changed. */
@@ -131,7 +137,9 @@ bool session_has(const struct session *s, unsigned protocol_feature);
 
 /* Reads what is there and handles what is complete. */
 void message_read(struct session *s);
-/* Handles the complete message that waited for the drain. */
+/* Whether the complete message that paused the session must wait still. */
+bool message_waits(struct session *s);
+/* Handles it. */
 void message_resume(struct session *s);
 /* Drops a message that is half here, with its descriptors. */
 void message_drop(struct session *s);

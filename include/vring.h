@@ -1,6 +1,6 @@
 /*
- * Virtqueues as the device sees them (VIRTIO 2.7). Only the split format yet; nothing in this
- * interface tells which it is.
+ * Virtqueues as the device sees them, split (VIRTIO 2.7) or packed (2.8): nothing in this
+ * interface tells which it is. A ring keeps its own record of what is in flight (inflight.h).
  */
 #ifndef VUBOX_VRING_H
 #define VUBOX_VRING_H
@@ -8,64 +8,70 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "inflight.h"
 #include "mem.h"
 #include "req.h"
 
-/* Where the ring's parts lie: user addresses, as SET_VRING_ADDR gives them. */
+/*
+ * Where the ring's parts lie: user addresses, as SET_VRING_ADDR gives them. Of a packed ring, avail
+ * is the driver's event suppression structure, and used is the device's.
+ */
 struct vring_addr {
 	uint64_t desc, avail, used;
 };
 
 /*
  * A ring. The indices are ours: what the guest writes over the shared ones changes nothing here.
- * Zero is a ring that was never set up.
+ * Those of a packed ring are places, with the wrap counter in bit 15. Zero is a ring that was never
+ * set up.
  */
 struct vring {
 	struct guest *desc, *avail, *used; /* NULL while it is not mapped */
 	uint16_t size;                     /* entries */
-	uint16_t last_avail;               /* the next entry of the avail ring that we take */
-	uint16_t avail_idx;                /* how far the avail ring reached when we last looked */
-	uint16_t used_idx;                 /* the next entry of the used ring that we fill */
-	uint16_t used_published;           /* what the driver has been told of it */
-	uint16_t used_called;              /* where the last call was decided */
-	bool indirect, event_idx;          /* features of this run of the ring */
-	bool called_before;                /* used_called means something */
-	bool kicks_off;                    /* NO_NOTIFY is set */
+	uint16_t last_avail;               /* the next entry that the driver makes available */
+	uint16_t avail_idx;               /* split: how far the avail ring reached when we looked */
+	uint16_t used_idx;                /* the next used entry that we fill */
+	uint16_t used_published;          /* what the driver has been told of it */
+	uint16_t unpublished;             /* requests given back since */
+	bool packed, indirect, event_idx; /* features of this run of the ring */
+	bool called_before;               /* split: a call was decided before */
+	bool kicks_off;                   /* the driver was told not to kick */
+	uint64_t held_back;               /* packed: the first used element of the batch */
+	struct inflight inflight;
 };
 
 /* Finds the parts of a ring of `size` entries in mem: 0, or -EFAULT / -EINVAL and *why. */
-int vring_map(struct vring *ring, const struct mem *mem, const struct vring_addr *addr,
-	uint16_t size, const char **why);
+COLD int vring_map(struct vring *ring, const struct mem *mem, const struct vring_addr *addr,
+	uint16_t size, bool packed, const char **why);
 void vring_unmap(struct vring *ring);
 
 /*
- * Begins to work at entry last_avail; where the used ring is, is read from its memory. resubmit
- * entries before last_avail are in flight from an earlier life and not in the used ring.
+ * Begins to work where `base` says: what SET_VRING_BASE and GET_VRING_BASE carry ("A vring
+ * descriptor index for split virtqueues", "Vring descriptor indices for packed virtqueues").
+ * 0, or -EINVAL and *why.
  */
-void vring_start(struct vring *ring, uint16_t last_avail, uint64_t features);
-/* The used index in memory, for the start after a crash. */
-uint16_t vring_used_in_memory(const struct vring *ring);
+COLD int vring_start(struct vring *ring, uint32_t base, uint64_t features, const char **why);
+/*
+ * Then: keeps record in a region of desc_num entries. What it says of an earlier life counts, not
+ * the base. Returns how many requests are to be done again, or -EINVAL and *why.
+ */
+COLD int vring_track(struct vring *ring, struct guest *region, uint16_t desc_num, const char **why);
+/* Where it would go on. */
+uint32_t vring_base(const struct vring *ring);
 
 /*
- * Takes the next chain that the driver made available: 1; 0: there is none; -EAGAIN: it must wait
- * for others to finish; -EINVAL: the driver broke a rule, and *why says which.
+ * Takes the next chain, of an earlier life or that the driver made available: 1; 0: there is none;
+ * -EAGAIN: it must wait for others to finish; -EINVAL: the driver broke a rule, and *why says
+ * which.
  */
 int vring_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why);
-/* Walks the chain of a head again that was taken in an earlier life. Returns as above, never 0. */
-int vring_walk(
-	struct vring *ring, struct mem *mem, struct request *req, uint16_t head, const char **why);
 
 /* Gives a chain back: `written` bytes were stored into its writable buffers. Not yet visible. */
-void vring_push(struct vring *ring, uint16_t head, uint32_t written);
+void vring_push(struct vring *ring, const struct chain *chain, uint32_t written);
 /* Makes what was pushed visible; true if the driver wants to be called for it. */
 bool vring_publish(struct vring *ring);
-/* How many are pushed and not published. */
-static inline uint16_t vring_unpublished(const struct vring *ring)
-{
-	return (uint16_t)(ring->used_idx - ring->used_published);
-}
 
-/* Whether the avail ring has something for us. */
+/* Whether there is something for vring_pop. */
 bool vring_has_work(struct vring *ring);
 /* Asks for kicks, then looks again: true if there is work after all. */
 bool vring_arm(struct vring *ring);

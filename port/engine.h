@@ -31,6 +31,8 @@ bool uring_may_sleep(void);
 void uring_awake(void);
 /* Queues an I/O; false if the ring is unusable and the caller must do it otherwise. */
 bool uring_start(struct port_io *io);
+/* Asks the kernel to cancel an I/O, if it has it. */
+void uring_cancel(const struct port_io *io);
 void uring_submit(void);
 /* Whether entries wait to be submitted, or finished ones to be collected. */
 bool uring_ready(void);

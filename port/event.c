@@ -89,8 +89,10 @@ int port_notify_take(struct port_notify *notify, int fd)
 	} else if (S_ISREG(st.st_mode) || S_ISDIR(st.st_mode) || S_ISBLK(st.st_mode) ||
 		   S_ISLNK(st.st_mode) || S_ISCHR(st.st_mode)) {
 		goto refuse;
+	} else if ((flags & O_NONBLOCK) != 0) {
+		notify->kind = PORT_NOTIFY_EVENT;
 	} else {
-		notify->kind = flags & O_NONBLOCK ? PORT_NOTIFY_EVENT : PORT_NOTIFY_EVENT_BLOCKING;
+		notify->kind = PORT_NOTIFY_EVENT_BLOCKING;
 	}
 	notify->fd = fd;
 	return 0;

@@ -143,16 +143,18 @@ static bool unsupported(int error)
 static int discard(struct port_io *io)
 {
 	struct port_file *f = io->file;
-	uint64_t range[2] = { io->offset, io->left };
 	int n;
 
 	if (!f->can_discard || io->left == 0)
 		return 0;
-	if (f->block_device)
+	if (f->block_device) {
+		uint64_t range[2] = { io->offset, io->left };
+
 		n = ioctl(f->fd, FS_BLKDISCARD, range);
-	else
+	} else {
 		n = fallocate(f->fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, (off_t)io->offset,
 			(off_t)io->left);
+	}
 	if (n == 0)
 		return 0;
 	if (!unsupported(errno))
@@ -165,10 +167,12 @@ static int discard(struct port_io *io)
 static int zero_by_kernel(struct port_io *io)
 {
 	struct port_file *f = io->file;
-	uint64_t range[2] = { io->offset, io->left };
 
-	if (f->block_device)
+	if (f->block_device) {
+		uint64_t range[2] = { io->offset, io->left };
+
 		return ioctl(f->fd, FS_BLKZEROOUT, range) == 0 ? 0 : -errno;
+	}
 	if (!io->keep && fallocate(f->fd, FALLOC_PUNCH_HOLE | FALLOC_KEEP_SIZE, (off_t)io->offset,
 				 (off_t)io->left) == 0)
 		return 0;
@@ -279,6 +283,15 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 		.keep = keep,
 		.sync = sync };
 	start(io);
+}
+
+void port_io_cancel(struct port_io *io)
+{
+	if (!io->file || io->cancelled)
+		return;
+	io->cancelled = true;
+	if (io->file->engine == PORT_ENGINE_URING)
+		uring_cancel(io);
 }
 
 void port_io_submit(void)

@@ -53,6 +53,7 @@ enum {
 	OP_READV = 1,
 	OP_WRITEV = 2,
 	OP_FSYNC = 3,
+	OP_ASYNC_CANCEL = 14,
 	OP_FALLOCATE = 17,
 	OP_READ = 22,
 	OP_WRITE = 23,
@@ -74,6 +75,9 @@ enum {
 	FALLOC_ZERO_RANGE = 16,
 };
 #define MMAP_SQES 0x10000000ull
+
+/* In place of an I/O: the entry cancels one, and nobody waits for its own end. */
+enum { NO_IO = 1 };
 
 /* Stages of an I/O that takes two operations. */
 enum { STAGE_FIRST, STAGE_SYNC };
@@ -229,23 +233,56 @@ static bool by_fallocate(const struct port_io *io)
 	       (io->op == PORT_IO_DISCARD ? io->file->can_discard : io->file->can_zero);
 }
 
+static bool is_full(void)
+{
+	return *state.sq_tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask;
+}
+
+/* The next entry to fill in, or NULL. */
+static struct sqe *entry_get(void)
+{
+	if (state.dead)
+		return NULL;
+	if (is_full()) {
+		uring_submit();
+		if (state.dead || is_full())
+			return NULL;
+	}
+	return &state.sqes[*state.sq_tail & state.sq_mask];
+}
+
+static void entry_put(void)
+{
+	__atomic_store_n(state.sq_tail, *state.sq_tail + 1, __ATOMIC_RELEASE);
+	state.queued++;
+}
+
 bool uring_start(struct port_io *io)
 {
-	uint32_t tail;
+	struct sqe *e = by_fallocate(io) ? entry_get() : NULL;
 
-	if (state.dead || !by_fallocate(io))
+	if (!e)
 		return false;
-	tail = *state.sq_tail;
-	if (tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask) {
-		uring_submit();
-		if (state.dead ||
-			tail - __atomic_load_n(state.sq_head, __ATOMIC_ACQUIRE) > state.sq_mask)
-			return false;
-	}
-	fill(&state.sqes[tail & state.sq_mask], io);
-	__atomic_store_n(state.sq_tail, tail + 1, __ATOMIC_RELEASE);
-	state.queued++;
+	fill(e, io);
+	entry_put();
 	return true;
+}
+
+void uring_cancel(const struct port_io *io)
+{
+	struct sqe *e = entry_get();
+
+	if (!e) /* it ends when it ends */
+		return;
+	*e = (struct sqe){ .opcode = OP_ASYNC_CANCEL, .addr = (uintptr_t)io, .user_data = NO_IO };
+	entry_put();
+}
+
+/* The I/O whose address went along with it: the ABI has 64 bits for that, and no pointer. */
+static struct port_io *io_of(uint64_t user_data)
+{
+	/* NOLINTNEXTLINE(performance-no-int-to-ptr): the kernel gives back a number */
+	return (struct port_io *)(uintptr_t)user_data;
 }
 
 /* The kernel refuses the ring for good: what it has not seen is done by plain calls, for ever. */
@@ -254,9 +291,12 @@ static void bury(void)
 	uint32_t tail = *state.sq_tail;
 
 	state.dead = true;
-	for (uint32_t i = tail - state.queued; i != tail; i++)
-		engine_sync_run(
-			(struct port_io *)(uintptr_t)state.sqes[i & state.sq_mask].user_data);
+	for (uint32_t i = tail - state.queued; i != tail; i++) {
+		uint64_t io = state.sqes[i & state.sq_mask].user_data;
+
+		if (io != NO_IO)
+			engine_sync_run(io_of(io));
+	}
 	state.queued = 0;
 }
 
@@ -288,7 +328,7 @@ bool uring_ready(void)
 
 static void finish(struct port_io *io, int res)
 {
-	if (res == -EINTR || res == -EAGAIN)
+	if (res == -EINTR || res == -EAGAIN || res == -ECANCELED)
 		goto again;
 	if (io->stage == STAGE_SYNC || io->op == PORT_IO_FLUSH) {
 		engine_done(io, res < 0 ? res : 0);
@@ -316,7 +356,9 @@ static void finish(struct port_io *io, int res)
 		return;
 	}
 again:
-	if (!uring_start(io))
+	if (io->cancelled)
+		engine_done(io, -ECANCELED);
+	else if (!uring_start(io))
 		engine_sync_run(io);
 }
 
@@ -332,6 +374,7 @@ void uring_collect(void)
 
 		__atomic_store_n(state.cq_head, ++head, __ATOMIC_RELEASE);
 		ASSERT(c.user_data != 0);
-		finish((struct port_io *)(uintptr_t)c.user_data, c.res);
+		if (c.user_data != NO_IO)
+			finish(io_of(c.user_data), c.res);
 	}
 }

@@ -19,7 +19,7 @@
 #include "num.h"
 #include "port.h"
 
-enum { HUGETLBFS = 0x958458f6 };
+enum { HUGETLBFS = 0x958458f6, ZEROES_HERE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED };
 
 static struct {
 	struct port_map *first;
@@ -34,12 +34,14 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 	(void)context;
 	for (struct port_map *m = state.first; m; m = m->next) {
 		uintptr_t start = (uintptr_t)m->base;
-		uintptr_t page = at & ~(uintptr_t)(m->page - 1);
+		void *page;
 
 		if (at < start || at - start >= m->len)
 			continue;
-		if (mmap((void *)page, m->page, PROT_READ | PROT_WRITE,
-			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		page = m->base + (at - start) / m->page * m->page;
+		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
+		page = mmap(page, m->page, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
+		if (page == MAP_FAILED)
 			break;
 		m->hit = 1;
 		state.hits = 1;
@@ -63,8 +65,8 @@ static int arm(void)
 	return 0;
 }
 
-/* The page size of fd's file, or -EFAULT if `end` lies behind the end of the file. */
-static long file_page(int fd, uint64_t end)
+/* -EFAULT if `end` lies behind the end of fd's file; the page size of it, where it has its own. */
+static int check_file(int fd, uint64_t end, uint64_t *page)
 {
 	struct statfs fs;
 	struct stat st;
@@ -73,27 +75,28 @@ static long file_page(int fd, uint64_t end)
 		return -errno;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < end)
 		return -EFAULT;
-	return (uint32_t)fs.f_type == (uint32_t)HUGETLBFS ? (long)fs.f_bsize : getpagesize();
+	if ((uint32_t)fs.f_type == (uint32_t)HUGETLBFS)
+		*page = (uint64_t)fs.f_bsize;
+	return 0;
 }
 
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
-	uint64_t end, start, size;
+	uint64_t end, start, size, page = (uint64_t)getpagesize();
 	void *base;
-	long page;
 	int error = arm();
 
 	if (error < 0)
 		return error;
 	if (len == 0 || !num_add(offset, len, &end))
 		return -EINVAL;
-	page = file_page(fd, end);
-	if (page < 0)
-		return (int)page;
-	start = offset - offset % (uint64_t)page;
-	if (!num_add(end, (uint64_t)page - 1, &end))
+	error = check_file(fd, end, &page);
+	if (error < 0)
+		return error;
+	start = offset - offset % page;
+	if (!num_add(end, page - 1, &end))
 		return -EINVAL;
-	size = end - end % (uint64_t)page - start;
+	size = end - end % page - start;
 	if (size > SIZE_MAX || start > INT64_MAX)
 		return -EFBIG;
 	base = mmap(NULL, (size_t)size, PROT_READ | (writable ? PROT_WRITE : 0),
@@ -135,12 +138,13 @@ bool port_map_hits(void)
 
 int port_shared_file(const char *name, uint64_t len)
 {
-	int error, fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	if (fd < 0)
 		return -errno;
 	if (len > INT64_MAX || ftruncate(fd, (off_t)len) < 0) {
-		error = len > INT64_MAX ? -EFBIG : -errno;
+		int error = len > INT64_MAX ? -EFBIG : -errno;
+
 		(void)close(fd);
 		return error;
 	}

@@ -148,18 +148,26 @@ static int check_common(const char *name, const struct option_value *v)
 	return EXIT_USAGE;
 }
 
-int opts_parse(const struct device_class *class, const char *where, int count, char **words,
-	struct option_value *values)
+static bool set_defaults(
+	const char *name, const struct device_class *class, struct option_value *values)
 {
-	const char *name = where ? where : class->name;
-
 	for (int i = 0; i < option_total(class); i++) {
 		const struct option *o = option_at(class, i);
 
 		values[i] = (struct option_value){ 0 };
 		if (o->default_text && !option_set(name, o, o->default_text, &values[i]))
-			return EXIT_USAGE;
+			return false;
 	}
+	return true;
+}
+
+int opts_parse(const struct device_class *class, const char *where, int count, char **words,
+	struct option_value *values)
+{
+	const char *name = where ? where : class->name;
+
+	if (!set_defaults(name, class, values))
+		return EXIT_USAGE;
 	for (int which = OPT_PRINT_CAPABILITIES; which <= OPT_HELP; which++)
 		if (asks_for(class, count, words, which)) {
 			values[class->option_count + which].given = true;

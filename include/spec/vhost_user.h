@@ -177,4 +177,31 @@ struct vhost_user_queue_region_split {
 };
 _Static_assert(sizeof(struct vhost_user_queue_region_split) == 16, "QueueRegionSplit");
 
+struct vhost_user_desc_state_packed {
+	uint8_t inflight;
+	uint8_t padding;
+	uint16_t next;
+	uint16_t last;
+	uint16_t num;
+	uint64_t counter;
+	uint16_t id;
+	uint16_t flags;
+	uint32_t len;
+	uint64_t addr;
+};
+_Static_assert(sizeof(struct vhost_user_desc_state_packed) == 32, "DescStatePacked");
+
+struct vhost_user_queue_region_packed {
+	uint64_t features;
+	uint16_t version;
+	uint16_t desc_num;
+	uint16_t free_head, old_free_head;
+	uint16_t used_idx, old_used_idx;
+	uint8_t used_wrap_counter, old_used_wrap_counter;
+	uint8_t settled; /* padding in the spec; see inflight_packed.c */
+	uint8_t padding[6];
+	struct vhost_user_desc_state_packed desc[];
+};
+_Static_assert(sizeof(struct vhost_user_queue_region_packed) == 32, "QueueRegionPacked");
+
 #endif

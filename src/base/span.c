@@ -32,6 +32,12 @@ void guest_store16_release(struct guest *p, uint16_t value)
 	__atomic_store_n((uint16_t *)(void *)p, le16_put(value).wire, __ATOMIC_RELEASE);
 }
 
+void guest_store64_release(struct guest *p, uint64_t value)
+{
+	CONFIG_GUEST_HOOK("store", p, 8);
+	__atomic_store_n((uint64_t *)(void *)p, le64_put(value).wire, __ATOMIC_RELEASE);
+}
+
 /*
  * The sizes of descriptors, headers, used elements and status bytes as single moves: a general copy
  * costs more to begin than these do as a whole.

@@ -190,7 +190,10 @@ static void loop_reap(void)
 		struct request *req =
 			(struct request *)(void *)((char *)io - offsetof(struct request, io));
 
-		req->queue->device->class->io_done(req->queue->device, req);
+		if (req->queue->suspending && io->result == -ECANCELED)
+			request_suspended(req);
+		else
+			req->queue->device->class->io_done(req->queue->device, req);
 	}
 }
 

@@ -18,7 +18,9 @@ enum message_flags {
 	REPLY_SAME = 2,  /* … the payload of the request, changed by the handler */
 	REPLY_EMPTY = 4, /* … which cannot be made without the feature: an empty one then */
 	REPLY_MASK = REPLY_U64 | REPLY_SAME | REPLY_EMPTY,
-	DRAIN = 8, /* waits until no I/O is in flight */
+	DRAIN = 8,    /* waits until no I/O is in flight */
+	FINISH = 16,  /* … and until its ring has done again what an earlier life began */
+	SUSPEND = 32, /* waits until no I/O of its ring is in flight, and cancels what it can */
 };
 
 enum { ANY = 0xff }; /* feature: needs none; NEVER: we offer none of it */
@@ -53,7 +55,8 @@ static const struct row rows[VHOST_USER_MESSAGE_COUNT] = {
 	ROW(SET_VRING_NUM, PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_num),
 	ROW(SET_VRING_ADDR, PAYLOAD(vring_addr), 0, ANY, DRAIN, vhost_set_vring_addr),
 	ROW(SET_VRING_BASE, PAYLOAD(vring_state), 0, ANY, DRAIN, vhost_set_vring_base),
-	ROW(GET_VRING_BASE, PAYLOAD(vring_state), 0, ANY, DRAIN | REPLY_SAME, vhost_get_vring_base),
+	ROW(GET_VRING_BASE, PAYLOAD(vring_state), 0, ANY, DRAIN | FINISH | REPLY_SAME,
+		vhost_get_vring_base),
 	ROW(SET_VRING_KICK, U64, 1, ANY, DRAIN, vhost_set_vring_kick),
 	ROW(SET_VRING_CALL, U64, 1, ANY, 0, vhost_set_vring_call),
 	ROW(SET_VRING_ERR, U64, 1, ANY, 0, vhost_set_vring_err),
@@ -97,7 +100,9 @@ static const struct row rows[VHOST_USER_MESSAGE_COUNT] = {
 	ROW(SET_DEVICE_STATE_FD, ANYTHING, 1, NEVER, REPLY_U64, NULL),
 	ROW(CHECK_DEVICE_STATE, ANYTHING, 0, NEVER, REPLY_U64, NULL),
 	ROW(GET_SHMEM_CONFIG, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
-	ROW(GET_VRING_BASE_SKIP_DRAIN, ANYTHING, 0, NEVER, REPLY_EMPTY, NULL),
+	ROW(GET_VRING_BASE_SKIP_DRAIN, PAYLOAD(vring_state), 0,
+		VHOST_USER_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN, SUSPEND | REPLY_SAME | REPLY_EMPTY,
+		vhost_get_vring_base),
 };
 
 /* The u64 of a refusal: an error in bits 0-7, and no descriptor (SET_DEVICE_STATE_FD, bit 8). */
@@ -204,11 +209,30 @@ static void finish(struct session *s, const struct row *row, int error, const ch
 		session_close(s, NULL);
 }
 
+static const struct row *find_row(const struct message *m)
+{
+	uint32_t id = m->header.request;
+
+	return &rows[id < VHOST_USER_MESSAGE_COUNT ? id : 0];
+}
+
+bool message_waits(struct session *s)
+{
+	uint8_t flags = find_row(&s->message)->flags;
+	uint32_t index = s->message.payload.state.index;
+	struct queue *q = index < s->device->queue_count ? &s->device->queues[index] : NULL;
+
+	if ((flags & SUSPEND) != 0)
+		return q && queue_suspend(q);
+	if ((flags & DRAIN) != 0 && device_in_flight(s->device) > 0)
+		return true;
+	return (flags & FINISH) != 0 && q && queue_finish(q);
+}
+
 static void dispatch(struct session *s)
 {
 	struct message *m = &s->message;
-	uint32_t id = m->header.request;
-	const struct row *row = id < VHOST_USER_MESSAGE_COUNT ? &rows[id] : &rows[0];
+	const struct row *row = find_row(m);
 	const char *why = "";
 	int error;
 
@@ -224,7 +248,7 @@ static void dispatch(struct session *s)
 	} else if (row->feature == NEVER ||
 		   (row->feature != ANY && !session_has(s, row->feature))) {
 		refuse(s, row->name, row->flags);
-	} else if ((row->flags & DRAIN) != 0 && device_in_flight(s->device) > 0) {
+	} else if (message_waits(s)) {
 		s->pausing = true;
 		session_deafen(s); /* the next ones wait in the socket: do not be woken */
 		return;
@@ -257,6 +281,14 @@ static bool header_is_sane(struct session *s)
 	return false;
 }
 
+/* Why a connection ends that gave n instead of bytes; NULL: it was closed between two messages. */
+static const char *why_ended(int n, bool in_message)
+{
+	if (n == 0)
+		return in_message ? "it hung up in the middle of a message" : NULL;
+	return n == -EMSGSIZE ? "it sent too many descriptors" : log_errno(n);
+}
+
 /* Receives the rest of the header, or of the payload behind it. False: no more for now. */
 static bool receive(struct session *s)
 {
@@ -270,10 +302,7 @@ static bool receive(struct session *s)
 	if (n == -EAGAIN)
 		return false;
 	if (n <= 0) {
-		session_close(s, n == 0 && s->received == 0 ? NULL
-				 : n == 0         ? "it hung up in the middle of a message"
-				 : n == -EMSGSIZE ? "it sent too many descriptors"
-						  : log_errno(n));
+		session_close(s, why_ended(n, s->received > 0));
 		return false;
 	}
 	m->fd_count += fds;

@@ -64,7 +64,13 @@ struct queue *queue_create(struct device *device, uint16_t count)
 
 static bool queue_works(const struct queue *q)
 {
-	return q->started && q->enabled && !q->broken && !session_paused(&q->device->session);
+	const struct session *s = &q->device->session;
+
+	if (!q->started || q->broken)
+		return false;
+	if (q->finishing)
+		return session_finishes(s) && q->ring.inflight.resubmit_left > 0;
+	return q->enabled && !session_paused(s);
 }
 
 void queue_ready(struct queue *q)
@@ -95,12 +101,11 @@ static void queue_drop_kick(struct queue *q)
 
 int queue_set_kick(struct queue *q, int fd)
 {
-	int error;
-
 	state.polled -= queue_is_polled(q);
 	queue_drop_kick(q);
 	if (fd >= 0) {
-		error = port_notify_take(&q->kick, fd);
+		int error = port_notify_take(&q->kick, fd);
+
 		if (error == 0) {
 			error = loop_watch(fd, PORT_EDGE, queue_kicked, q);
 			q->kick_watch = error;
@@ -119,40 +124,35 @@ int queue_set_kick(struct queue *q, int fd)
 static int queue_resume(struct queue *q, const char **why)
 {
 	struct session *s = &q->device->session;
-	struct guest *region = session_inflight_region(s, q->index);
-	uint16_t base = q->base;
-	int taken;
+	struct guest *region;
+	int taken = vring_start(&q->ring, q->base, s->features, why);
 
-	q->inflight = (struct inflight){ 0 };
-	if (region) {
-		uint16_t used = vring_used_in_memory(&q->ring);
-
-		*why = "the in-flight buffer is for another ring";
-		taken = inflight_attach(
-			&q->inflight, region, s->inflight_queue_size, q->ring.size, used);
-		if (taken < 0)
-			return taken;
-		base = (uint16_t)(used + taken);
-		if (taken > 0)
-			log_info(q->device->name,
-				"queue %u: %d requests of an earlier life are done again", q->index,
-				taken);
-	}
-	vring_start(&q->ring, base, s->features);
-	return 0;
+	if (taken < 0)
+		return taken;
+	*why = "the in-flight buffer is too small for its format of rings";
+	if (session_inflight_region(s, q->index, &region) < 0)
+		return -EINVAL;
+	if (region)
+		taken = vring_track(&q->ring, region, s->inflight_queue_size, why);
+	if (taken > 0)
+		log_info(q->device->name, "queue %u: %d requests of an earlier life are done again",
+			q->index, taken);
+	return taken < 0 ? taken : 0;
 }
 
 int queue_start(struct queue *q, const char **why)
 {
+	const struct session *s = &q->device->session;
 	bool fresh = !q->started || q->base_set || q->broken;
-	int error;
+	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0;
 
 	ASSERT(q->in_flight == 0);
 	*why = "its size or its addresses were not set";
 	if (!q->addr_set || q->size == 0)
 		return -EINVAL;
 	if (fresh) {
-		error = vring_map(&q->ring, &q->device->session.mem, &q->addr, q->size, why);
+		int error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
+
 		if (error == 0)
 			error = queue_resume(q, why);
 		if (error < 0)
@@ -172,14 +172,51 @@ void queue_stop(struct queue *q)
 {
 	ASSERT(q->in_flight == 0);
 	if (q->started)
-		q->base = q->ring.last_avail;
-	if (q->broken) /* the driver starts over: what was dropped is not to be done again */
-		inflight_forget(&q->inflight);
+		q->base = vring_base(&q->ring);
+	if (q->broken && q->ring.inflight.region)
+		/* The driver starts over: what was dropped is not to be done again. */
+		inflight_forget(q->ring.inflight.region);
 	state.polled -= queue_is_polled(q);
-	q->started = false;
+	q->started = q->finishing = q->suspending = q->suspended = false;
 	queue_drop_kick(q);
 	vring_unmap(&q->ring);
-	q->inflight = (struct inflight){ 0 };
+	q->ring.inflight = (struct inflight){ 0 };
+}
+
+bool queue_finish(struct queue *q)
+{
+	struct device *dev = q->device;
+
+	/* With that feature it stays recorded, and is done where the ring goes on. */
+	if (!q->started || q->broken || q->ring.inflight.resubmit_left == 0 ||
+		session_has(&dev->session, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
+		return false;
+	/* And if the device may not take it for long: better that than a front-end that hangs. */
+	if (dev->class->can_take && !dev->class->can_take(dev))
+		return false;
+	if (!q->finishing) {
+		q->finishing = true;
+		list_add(QUEUE_READY, q);
+	}
+	return true;
+}
+
+bool queue_suspend(struct queue *q)
+{
+	/* What no record keeps must be completed. */
+	if (q->in_flight > 0 && q->started && !q->broken && q->ring.inflight.region) {
+		q->suspending = true;
+		request_cancel_all(q);
+	}
+	return q->in_flight > 0;
+}
+
+void queue_settle(struct queue *q)
+{
+	const struct inflight *in = &q->ring.inflight;
+
+	if (q->started && in->packed && in->resubmit_left == 0 && !q->suspended)
+		inflight_packed_settle(in);
 }
 
 void queue_remap(struct queue *q)
@@ -188,7 +225,8 @@ void queue_remap(struct queue *q)
 
 	if (!q->started)
 		return;
-	if (vring_map(&q->ring, &q->device->session.mem, &q->addr, q->ring.size, &why) < 0) {
+	if (vring_map(&q->ring, &q->device->session.mem, &q->addr, q->ring.size, q->ring.packed,
+		    &why) < 0) {
 		vring_unmap(&q->ring);
 		queue_break(q, why);
 	}
@@ -198,7 +236,8 @@ void queue_reset(struct queue *q)
 {
 	queue_stop(q);
 	q->enabled = q->addr_set = q->base_set = q->broken = false;
-	q->size = q->base = 0;
+	q->size = 0;
+	q->base = 0;
 	q->ring = (struct vring){ 0 };
 }
 
@@ -220,16 +259,6 @@ void queue_break(struct queue *q, const char *why)
 			why);
 	port_notify_send(&q->err);
 	session_needs_reset(&q->device->session);
-}
-
-static int queue_take(struct queue *q, struct request *req, const char **why)
-{
-	struct mem *mem = &q->device->session.mem;
-	uint16_t head;
-
-	if (q->inflight.resubmit_left > 0 && inflight_resubmit(&q->inflight, &head))
-		return vring_walk(&q->ring, mem, req, head, why);
-	return vring_pop(&q->ring, mem, req, why);
 }
 
 /* Gives a request back to the pool, and a turn to those who waited for its long array. */
@@ -254,14 +283,14 @@ static int queue_step(struct queue *q)
 	const char *why;
 	int found;
 
-	if (q->inflight.resubmit_left == 0 && !vring_has_work(&q->ring))
+	if (!vring_has_work(&q->ring) || (q->finishing && !queue_works(q)))
 		return 0;
 	if (dev->class->can_take && !dev->class->can_take(dev))
 		return -EBUSY;
 	req = request_get(q->in_flight);
 	if (!req)
 		return -EAGAIN;
-	found = queue_take(q, req, &why);
+	found = vring_pop(&q->ring, &dev->session.mem, req, &why);
 	if (found <= 0) {
 		queue_put(q, req);
 		if (found == -EINVAL)
@@ -270,7 +299,6 @@ static int queue_step(struct queue *q)
 	}
 	req->queue = q;
 	q->in_flight++;
-	inflight_take(&q->inflight, req->chain.head);
 	dev->class->request(dev, req);
 	return 1;
 }
@@ -315,31 +343,22 @@ void queues_publish(void)
 {
 	struct queue *q;
 
-	while ((q = list_take(QUEUE_DIRTY))) {
-		uint16_t batch;
-
-		if (!q->started || q->broken)
-			continue;
-		batch = vring_unpublished(&q->ring);
-		if (vring_publish(&q->ring))
+	while ((q = list_take(QUEUE_DIRTY)))
+		if (q->started && !q->broken && vring_publish(&q->ring))
 			port_notify_send(&q->call);
-		inflight_publish(&q->inflight, batch, q->ring.used_idx);
-	}
 }
 
 /* (Here and in queues_peek: a starved queue has work, but looking at it would not help it.) */
 bool queues_arm(void)
 {
-	struct queue *q;
-
 	if (state.polled > 0 && queues_peek())
 		return true;
-	for (q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
+	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
 		if (queue_works(q) && !q->starved && vring_arm(&q->ring))
 			queue_ready(q);
 	/* Armed and empty: a kick brings it back. A polled one has to be looked at. */
-	for (q = state.polled > 0 ? NULL : list_take(QUEUE_IDLE); q; q = list_take(QUEUE_IDLE))
-		continue;
+	while (state.polled == 0 && list_take(QUEUE_IDLE))
+		;
 	return queues_have_work();
 }
 
@@ -378,10 +397,15 @@ void request_done(struct request *req, uint32_t written)
 
 	/* What a broken queue had in flight is dropped: its ring is not to be touched. */
 	if (q->started && !q->broken) {
-		vring_push(&q->ring, req->chain.head, written);
-		inflight_push(&q->inflight, req->chain.head);
+		vring_push(&q->ring, &req->chain, written);
 		list_add(QUEUE_DIRTY, q);
 	}
+	request_end(req);
+}
+
+void request_suspended(struct request *req)
+{
+	req->queue->suspended = true;
 	request_end(req);
 }
 

@@ -43,8 +43,16 @@ void request_put(struct request *req, uint32_t in_flight)
 	if (req->chain.long_slot > 0)
 		state.long_taken[req->chain.long_slot - 1] = false;
 	req->chain.long_slot = 0;
+	req->queue = NULL;
 	req->next = state.free;
 	state.free = req;
+}
+
+void request_cancel_all(const struct queue *queue)
+{
+	for (uint32_t i = 0; i < state.touched; i++)
+		if (state.pool[i].queue == queue)
+			port_io_cancel(&state.pool[i].io);
 }
 
 void chain_start(struct request *req, uint16_t head)

@@ -201,7 +201,7 @@ void session_close(struct session *s, const char *why)
 static void session_resume(struct session *s)
 {
 	message_resume(s);
-	if (s->state != SESSION_OPEN)
+	if (s->state != SESSION_OPEN || s->pausing)
 		return;
 	if (!s->replying && !session_listen(s))
 		session_close(s, "it cannot be watched");
@@ -212,12 +212,10 @@ void session_progress(struct session *s)
 {
 	int error;
 
-	if (s->state != SESSION_CLOSED && device_in_flight(s->device) == 0) {
-		if (s->state == SESSION_CLOSING)
-			session_release(s);
-		else if (s->pausing && !s->ending)
-			session_resume(s);
-	}
+	if (s->state == SESSION_CLOSING && device_in_flight(s->device) == 0)
+		session_release(s);
+	else if (s->state == SESSION_OPEN && s->pausing && !s->ending && !message_waits(s))
+		session_resume(s);
 	error = endpoint_watch(s);
 	if (error < 0)
 		endpoint_rest(s, error);
@@ -234,17 +232,28 @@ bool session_paused(const struct session *s)
 	return s->pausing || s->ending || s->looking || s->state != SESSION_OPEN;
 }
 
+bool session_finishes(const struct session *s)
+{
+	return s->state == SESSION_OPEN && !s->ending && !s->looking;
+}
+
 bool session_has(const struct session *s, unsigned protocol_feature)
 {
 	return (s->protocol_features >> protocol_feature & 1) != 0;
 }
 
-struct guest *session_inflight_region(const struct session *s, uint16_t queue)
+int session_inflight_region(const struct session *s, uint16_t queue, struct guest **region)
 {
+	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0;
+	uint64_t bytes = inflight_region_bytes(packed, s->inflight_queue_size);
+
+	*region = NULL;
 	if (!s->has_inflight || queue >= s->inflight_queues)
-		return NULL;
-	return guest_at(
-		s->inflight, (size_t)(inflight_region_bytes(s->inflight_queue_size) * queue));
+		return 0;
+	if (bytes * (queue + 1u) > s->inflight_bytes)
+		return -EINVAL;
+	*region = guest_at(s->inflight, (size_t)(bytes * queue));
+	return 0;
 }
 
 void session_config_changed(struct session *s)

@@ -9,12 +9,18 @@
 #define BIT(name) (1ull << VHOST_USER_PROTOCOL_F_##name)
 #define PROTOCOL_FEATURES                                                                  \
 	(BIT(MQ) | BIT(REPLY_ACK) | BIT(BACKEND_REQ) | BIT(CONFIG) | BIT(INFLIGHT_SHMFD) | \
-		BIT(RESET_DEVICE) | BIT(CONFIGURE_MEM_SLOTS) | BIT(STATUS))
+		BIT(RESET_DEVICE) | BIT(CONFIGURE_MEM_SLOTS) | BIT(STATUS) |               \
+		BIT(GET_VRING_BASE_INFLIGHT) | BIT(GET_VRING_BASE_SKIP_DRAIN))
 
 static uint64_t offered(const struct session *s)
 {
 	return s->device->class->features(s->device) | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
-	       VIRTIO_F_EVENT_IDX | VHOST_USER_F_PROTOCOL_FEATURES;
+	       VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED | VHOST_USER_F_PROTOCOL_FEATURES;
+}
+
+static bool is_packed(const struct session *s)
+{
+	return (s->features & VIRTIO_F_RING_PACKED) != 0;
 }
 
 /* The queue of this index, or NULL and *why. */
@@ -61,6 +67,10 @@ int vhost_set_protocol_features(struct session *s, struct message *m, const char
 {
 	*why = "a protocol feature that was not offered";
 	if ((m->payload.u64 & ~PROTOCOL_FEATURES) != 0)
+		return -EINVAL;
+	*why = "SKIP_DRAIN without INFLIGHT_SHMFD and GET_VRING_BASE_INFLIGHT";
+	if ((m->payload.u64 & BIT(GET_VRING_BASE_SKIP_DRAIN)) != 0 &&
+		(~m->payload.u64 & (BIT(INFLIGHT_SHMFD) | BIT(GET_VRING_BASE_INFLIGHT))) != 0)
 		return -EINVAL;
 	s->protocol_features = m->payload.u64;
 	return 0;
@@ -169,8 +179,9 @@ int vhost_set_vring_num(struct session *s, struct message *m, const char **why)
 
 	if (!q)
 		return -EINVAL;
-	*why = "a ring's size is a power of two, at most what --queue-size says";
-	if (!num_is_power_of_2(num) || num > s->device->queue_size_max)
+	*why = "a ring's size is at most what --queue-size says, of a split one a power of two";
+	if (num == 0 || num > s->device->queue_size_max ||
+		(!is_packed(s) && !num_is_power_of_2(num)))
 		return -EINVAL;
 	q->size = (uint16_t)num;
 	return 0;
@@ -187,7 +198,7 @@ int vhost_set_vring_addr(struct session *s, struct message *m, const char **why)
 	q->addr_set = true;
 	if (!q->started || q->broken)
 		return 0;
-	return vring_map(&q->ring, &s->mem, &q->addr, q->ring.size, why);
+	return vring_map(&q->ring, &s->mem, &q->addr, q->ring.size, q->ring.packed, why);
 }
 
 int vhost_set_vring_base(struct session *s, struct message *m, const char **why)
@@ -197,9 +208,9 @@ int vhost_set_vring_base(struct session *s, struct message *m, const char **why)
 	if (!q)
 		return -EINVAL;
 	*why = "a split ring's index has 16 bits";
-	if (m->payload.state.num > UINT16_MAX)
+	if (!is_packed(s) && m->payload.state.num > UINT16_MAX)
 		return -EINVAL;
-	q->base = (uint16_t)m->payload.state.num;
+	q->base = m->payload.state.num;
 	q->base_set = true;
 	return 0;
 }
@@ -210,6 +221,7 @@ int vhost_get_vring_base(struct session *s, struct message *m, const char **why)
 
 	if (!q)
 		return -EINVAL;
+	queue_settle(q);
 	queue_stop(q);
 	m->payload.state.num = q->base;
 	m->header.size = sizeof(m->payload.state);
@@ -346,7 +358,7 @@ int vhost_set_backend_req_fd(struct session *s, struct message *m, const char **
 static int inflight_map(
 	struct session *s, const struct vhost_user_inflight *i, int fd, const char **why)
 {
-	uint64_t need = inflight_region_bytes(i->queue_size) * i->num_queues;
+	uint64_t need = inflight_region_bytes(is_packed(s), i->queue_size) * i->num_queues;
 	char *at;
 	int error;
 
@@ -358,7 +370,7 @@ static int inflight_map(
 	if (i->mmap_size < need || i->mmap_offset % sizeof(uint64_t) != 0)
 		return -EINVAL;
 	for (uint16_t k = 0; k < s->device->queue_count; k++)
-		s->device->queues[k].inflight = (struct inflight){ 0 };
+		s->device->queues[k].ring.inflight = (struct inflight){ 0 };
 	s->has_inflight = false;
 	port_unmap(&s->inflight_map);
 	*why = "it is smaller than it says, or cannot be mapped";
@@ -366,6 +378,7 @@ static int inflight_map(
 	if (error < 0)
 		return error;
 	s->inflight = (struct guest *)at;
+	s->inflight_bytes = i->mmap_size;
 	s->inflight_queues = i->num_queues;
 	s->inflight_queue_size = i->queue_size;
 	s->has_inflight = true;
@@ -375,9 +388,11 @@ static int inflight_map(
 int vhost_get_inflight_fd(struct session *s, struct message *m, const char **why)
 {
 	struct vhost_user_inflight *i = &m->payload.inflight;
+	/* Before SET_FEATURES, it must have room for either format. */
+	bool packed = is_packed(s) || s->features == 0;
 	int fd, error;
 
-	i->mmap_size = inflight_region_bytes(i->queue_size) * i->num_queues;
+	i->mmap_size = inflight_region_bytes(packed, i->queue_size) * i->num_queues;
 	i->mmap_offset = 0;
 	*why = "cannot make a shared file";
 	fd = port_shared_file("vubox-inflight", i->mmap_size);
@@ -388,8 +403,6 @@ int vhost_get_inflight_fd(struct session *s, struct message *m, const char **why
 		port_close(fd);
 		return error;
 	}
-	for (uint16_t k = 0; k < i->num_queues; k++)
-		inflight_format(session_inflight_region(s, k), i->queue_size);
 	s->made_inflight = true;
 	m->reply_fd = fd;
 	return 0;
@@ -412,11 +425,11 @@ int vhost_reset_device(struct session *s, struct message *m, const char **why)
 	(void)m;
 	(void)why;
 	for (uint16_t i = 0; i < s->device->queue_count; i++) {
-		struct inflight taken = { .region = session_inflight_region(s, i),
-			.desc_num = s->inflight_queue_size };
+		struct guest *region;
 
 		/* The driver starts over: what an earlier life took is not to be done again. */
-		inflight_forget(&taken);
+		if (session_inflight_region(s, i, &region) == 0 && region)
+			inflight_forget(region);
 		queue_reset(&s->device->queues[i]);
 	}
 	s->features = 0;

@@ -187,12 +187,12 @@ static void blk_accept(struct device *dev, uint64_t features)
 	uint64_t wce = VIRTIO_BLK_F_CONFIG_WCE, flush = VIRTIO_BLK_F_FLUSH;
 
 	blk->features = features;
-	if (features == 0)
+	if (features == 0) {
 		blk->cautious = false;
-	/* 5.2.5.2: a driver that toggles the cache but cannot flush it starts with none. */
-	if (features == 0)
 		blk->writeback = true;
-	else if ((features & wce) != 0 && (features & flush) == 0)
+	}
+	/* 5.2.5.2: a driver that toggles the cache but cannot flush it starts with none. */
+	if ((features & wce) != 0 && (features & flush) == 0)
 		blk->writeback = false;
 }
 
@@ -289,12 +289,11 @@ static void blk_read(struct blk *blk, struct request *req, uint64_t sector)
 	uint32_t len = writer_left(&req->out);
 	struct sink sink;
 
-	if (len % SECTOR != 0 || !blk_on_disk(blk, sector, len / SECTOR)) {
+	if (len % SECTOR != 0 || !blk_on_disk(blk, sector, len / SECTOR) ||
+		(len > 0 && !writer_take(&req->out, &sink))) {
 		blk_finish(req, VIRTIO_BLK_S_IOERR);
 	} else if (len == 0) {
 		blk_finish(req, VIRTIO_BLK_S_OK);
-	} else if (!writer_take(&req->out, &sink)) {
-		blk_finish(req, VIRTIO_BLK_S_IOERR);
 	} else {
 		req->bytes = len;
 		port_io_read(&req->io, &blk->file, sink, sector * SECTOR, len);
@@ -306,12 +305,11 @@ static void blk_write(struct blk *blk, struct request *req, uint64_t sector)
 	uint32_t len = reader_left(&req->in);
 	struct source source;
 
-	if (blk->file.read_only || len % SECTOR != 0 || !blk_on_disk(blk, sector, len / SECTOR))
+	if (blk->file.read_only || len % SECTOR != 0 || !blk_on_disk(blk, sector, len / SECTOR) ||
+		(len > 0 && !reader_take(&req->in, &source)))
 		blk_finish(req, VIRTIO_BLK_S_IOERR);
 	else if (len == 0)
 		blk_finish(req, VIRTIO_BLK_S_OK);
-	else if (!reader_take(&req->in, &source))
-		blk_finish(req, VIRTIO_BLK_S_IOERR);
 	else
 		port_io_write(&req->io, &blk->file, source, sector * SECTOR, len,
 			blk_writes_through(blk));

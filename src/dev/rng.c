@@ -148,6 +148,7 @@ static void rng_accept(struct device *dev, uint64_t features)
 	(void)features;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is the one of struct device_class */
 static void rng_config_get(const struct device *dev, uint8_t bytes[VHOST_USER_CONFIG_MAX])
 {
 	(void)dev;

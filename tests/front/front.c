@@ -186,6 +186,8 @@ int front_ask(const struct front *f, uint32_t request, uint32_t flags, const voi
 {
 	int error = front_send(f, request, flags, payload, size, fds, fd_count);
 
+	memset(&answer->header, 0, sizeof(answer->header));
+	answer->fd_count = 0;
 	if (error == 0)
 		error = front_receive(f, answer);
 	if (error < 0)

@@ -178,7 +178,7 @@ static void redirect(const char *log, int pass_fd)
 
 void vubox_exec(struct vubox *v, int pass_fd, const char *const *words)
 {
-	const char *program = getenv("VUBOX") ? getenv("VUBOX") : "./vubox";
+	const char *asked = getenv("VUBOX"), *program = asked ? asked : "./vubox";
 	const char *argv[64] = { program };
 	pid_t parent = getpid();
 

@@ -55,12 +55,12 @@ __attribute__((no_sanitize("address"), no_sanitize("undefined"))) static void co
 
 static size_t bss_len(void)
 {
-	return (size_t)(__stop_vubox_bss - __start_vubox_bss);
+	return (uintptr_t)__stop_vubox_bss - (uintptr_t)__start_vubox_bss;
 }
 
 static size_t data_len(void)
 {
-	return (size_t)(__stop_vubox_data - __start_vubox_data);
+	return (uintptr_t)__stop_vubox_data - (uintptr_t)__start_vubox_data;
 }
 
 __attribute__((constructor)) static void remember(void)

@@ -28,7 +28,7 @@ static void resubmit(void)
 		fake_die("head %u is not in the ring", head);
 	if (t.taken[head])
 		return; /* the driver's list has it twice: vring_walk is what refuses */
-	inflight_take(&t.in, head);
+	inflight_retake(&t.in, head);
 	t.taken[head] = true;
 }
 
@@ -38,7 +38,7 @@ static void take(uint8_t choice)
 
 	if (t.in.resubmit_left > 0 || t.taken[head])
 		return;
-	inflight_take(&t.in, head);
+	inflight_split_take(&t.in, head);
 	t.taken[head] = true;
 }
 
@@ -48,7 +48,7 @@ static void push(uint8_t choice)
 
 	if (!t.taken[head])
 		return;
-	inflight_push(&t.in, head);
+	inflight_split_push(&t.in, head);
 	t.taken[head] = false;
 	t.batch++;
 	t.used_idx++;
@@ -65,7 +65,7 @@ static void step(struct input *in, struct guest *region, size_t bytes)
 	case 3:
 	case 4: push(choice); break;
 	case 5:
-		inflight_publish(&t.in, t.batch, t.used_idx);
+		inflight_split_publish(&t.in, t.batch, t.used_idx);
 		t.batch = 0;
 		break;
 	case 6:
@@ -74,7 +74,7 @@ static void step(struct input *in, struct guest *region, size_t bytes)
 		break;
 	case 7:
 		if (choice == 0)
-			inflight_forget(&t.in);
+			inflight_forget(region);
 		break;
 	}
 }
@@ -84,16 +84,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t len)
 {
 	struct input in = { input, len };
 	uint16_t desc_num = 1 + take8(&in) % SIZE_MAX_;
-	uint64_t bytes = inflight_region_bytes(desc_num);
+	uint64_t bytes = inflight_region_bytes(false, desc_num);
 	struct guest *region = malloc(bytes);
 	int found;
 
+	if (!region)
+		abort();
 	memset(&t, 0, sizeof(t));
 	memset((void *)region, 0, bytes);
 	t.ring_size = (uint16_t)(1u << take8(&in) % 5);
 	t.used_idx = take16(&in);
 	(void)take_bytes(&in, (void *)region, bytes);
-	found = inflight_attach(&t.in, region, desc_num, t.ring_size, t.used_idx);
+	found = inflight_split_attach(&t.in, region, desc_num, t.ring_size, t.used_idx);
 	if (found > t.ring_size || (found < 0 && t.in.region))
 		fake_die("%d heads in a ring of %u", found, t.ring_size);
 	/* An honest end: everything is done again, in so many steps. */

@@ -61,6 +61,7 @@ check "make a file system on /dev/vda" make_file_system
 check "write, sync, read back" write
 check "draw entropy from /dev/hwrng" entropy
 check "draw entropy from a file" from_file
+check "its rings are $rings" has_rings
 check "nothing in the kernel's log" log_is_clean
 END
 

@@ -27,7 +27,7 @@ has_guest()
 # $1 is a word of the case, $2 an option of vubox.
 with_kills()
 {
-	title="kill ($1)" direct=$2
+	title="kill ($1, $rings)" direct=$2
 	start
 	boot_qemu 512M memfd -smp 2 <<'END'
 kills_wanted=6
@@ -91,6 +91,7 @@ survive()
 }
 
 check "fio verifies all it wrote while vubox is killed and started again" survive
+check "its rings are $rings" has_rings
 check "nothing in the kernel's log" log_is_clean
 END
 	end_vubox

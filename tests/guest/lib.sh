@@ -11,7 +11,11 @@ title=$(basename "$0" .sh)
 tmp=$(mktemp -d)
 : >"$tmp/vubox.log"
 failed=0
-qemu_devices= chardev_options=
+qemu_devices= chardev_options= ring_options=
+rings=${RINGS:-split} # the format of virtqueues that a guest of QEMU has
+if [ "$rings" = packed ]; then
+	ring_options=packed=on title="$title, packed" suite="RINGS=packed $suite"
+fi
 vubox_pid= guest_pid=
 cr=$(printf '\r')
 export PATH="$PATH:/usr/sbin:/sbin"
@@ -149,7 +153,7 @@ add_device()
 	device=$1,chardev=$2
 	qemu_devices="$qemu_devices -chardev socket,id=$2,path=$tmp/$2.sock$chardev_options"
 	shift 2
-	for property in "$@"; do
+	for property in "$@" $ring_options; do # (no word, or one)
 		device=$device,$property
 	done
 	qemu_devices="$qemu_devices -device $device"
@@ -166,7 +170,7 @@ boot_qemu()
 		-object "memory-backend-$backend,id=memory,size=$size,share=on" -m "$size" \
 		-nodefaults -no-user-config -no-reboot -display none -serial stdio \
 		-kernel "$cache/vmlinuz" -initrd "$tmp/initrd" \
-		-append "console=ttyS0 quiet loglevel=3 panic=-1" $qemu_devices "$@"
+		-append "console=ttyS0 quiet loglevel=3 panic=-1 rings=$rings" $qemu_devices "$@"
 }
 
 # boot_uml SIZE [WORD...]: User Mode Linux, which wants its devices as NAME.sock:TYPE words.

@@ -29,6 +29,7 @@ verify()
 
 check "there are two queues" has_two_queues
 check "fio verifies what it wrote through both at once" verify
+check "its rings are $rings" has_rings
 check "nothing in the kernel's log" log_is_clean
 END
 finish

@@ -39,6 +39,7 @@ if [ "$(head -c 4 /dev/vda)" != "LIVE" ]; then
 	sleep 60
 fi
 check "after a reboot the disk is as it was" second_life
+check "its rings are $rings" has_rings
 check "nothing in the kernel's log" log_is_clean
 END
 finish

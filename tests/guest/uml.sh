@@ -6,7 +6,9 @@ cd "$(dirname "$0")/../.." || exit 1
 
 start_vubox blk --socket-path="$tmp/disk.sock" --blk-file="$tmp/disk.img" --size=64M --serial=uml \
 	-- rng --socket-path="$tmp/rng.sock"
-boot_uml 256M "virtio_uml.device=$tmp/disk.sock:2" "virtio_uml.device=$tmp/rng.sock:4" <<'END'
+# It takes the packed format wherever that is offered.
+boot_uml 256M rings=packed \
+	"virtio_uml.device=$tmp/disk.sock:2" "virtio_uml.device=$tmp/rng.sock:4" <<'END'
 finds_devices()
 {
 	same "the serial number" "$(cat /sys/block/vda/serial)" uml
@@ -27,6 +29,7 @@ write()
 check "finds both devices" finds_devices
 check "fio verifies what it wrote" $fio --iodepth=16 --bsrange=512-64k --size=16M
 check "make a file system, write, sync, read back" write
+check "its rings are $rings" has_rings
 check "nothing in the kernel's log" log_is_clean
 END
 

@@ -30,6 +30,7 @@ GET_MAX_MEM_SLOTS, ADD_MEM_REG, REM_MEM_REG, SET_STATUS, GET_STATUS = 36, 37, 38
 
 NEED_REPLY = 8
 F_INDIRECT, F_EVENT_IDX, F_PROTOCOL, F_VERSION_1 = 1 << 28, 1 << 29, 1 << 30, 1 << 32
+F_RING_PACKED = 1 << 34
 P_MQ, P_REPLY_ACK, P_BACKEND_REQ, P_CONFIG = 1 << 0, 1 << 3, 1 << 5, 1 << 9
 P_INFLIGHT, P_RESET, P_SLOTS, P_STATUS = 1 << 12, 1 << 13, 1 << 15, 1 << 16
 NEXT, WRITE, INDIRECT = 1, 2, 4
@@ -227,7 +228,8 @@ class FrontEnd:
         self.protocol = self.ask_u64(GET_PROTOCOL_FEATURES) if protocol is None else protocol
         self.set_u64(SET_PROTOCOL_FEATURES, self.protocol)
         self.send(SET_OWNER)
-        self.features = offered if features is None else features
+        # (its driver knows split rings only)
+        self.features = offered & ~F_RING_PACKED if features is None else features
         self.set_u64(SET_FEATURES, self.features)
         return offered
 

@@ -271,7 +271,7 @@ static void slots_up_to_509(const char *with)
 
 static void removing_a_region(const char *with)
 {
-	struct front_place *p, wrong;
+	struct front_place *p, wrong = { 0 };
 	unsigned fds, maps;
 	int fd;
 

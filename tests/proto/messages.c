@@ -49,7 +49,6 @@ static const struct refused refused[] = {
 	REFUSED(SET_DEVICE_STATE_FD, 8, true, U64),
 	REFUSED(CHECK_DEVICE_STATE, 0, false, U64),
 	REFUSED(GET_SHMEM_CONFIG, 0, false, OWN),
-	REFUSED(GET_VRING_BASE_SKIP_DRAIN, 8, false, OWN),
 };
 enum { REFUSED_COUNT = sizeof(refused) / sizeof(refused[0]) };
 
@@ -168,7 +167,7 @@ static void what_is_offered(const char *with)
 {
 	uint64_t want = VU_P(MQ) | VU_P(REPLY_ACK) | VU_P(BACKEND_REQ) | VU_P(CONFIG) |
 			VU_P(INFLIGHT_SHMFD) | VU_P(RESET_DEVICE) | VU_P(CONFIGURE_MEM_SLOTS) |
-			VU_P(STATUS);
+			VU_P(STATUS) | 1ull << 20 | 1ull << 23;
 	uint64_t rings =
 		VU_F(VERSION_1) | VU_F(INDIRECT_DESC) | VU_F(EVENT_IDX) | VU_F(PROTOCOL_FEATURES);
 	uint64_t blk = 1 << BLK_F_SEG_MAX | 1 << BLK_F_BLK_SIZE | 1 << BLK_F_FLUSH |

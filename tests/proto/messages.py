@@ -16,7 +16,6 @@ NOT_OFFERED = {
     33: ("GPU_SET_SOCKET", 0, None), 35: ("VRING_KICK", 8, None),
     41: ("GET_SHARED_OBJECT", 16, 0), 42: ("SET_DEVICE_STATE_FD", 8, 8),
     43: ("CHECK_DEVICE_STATE", 0, 8), 44: ("GET_SHMEM_CONFIG", 0, 0),
-    45: ("GET_VRING_BASE_SKIP_DRAIN", 8, 0),
 }
 
 

@@ -205,7 +205,7 @@ static bool negotiate(struct front *f)
 		keep = (uint64_t)fake_random(UINT32_MAX) << 32 | fake_random(UINT32_MAX);
 		keep |= VIRTIO_F_VERSION_1 |
 			(fake_random(4) > 0 ? VHOST_USER_F_PROTOCOL_FEATURES : 0);
-		f->features = offer & keep;
+		f->features = offer & keep & ~VIRTIO_F_RING_PACKED;
 	} else if ((fallback & ~offer) != 0) {
 		fake_die("features were offered before, and are not now");
 	}
@@ -219,6 +219,10 @@ static bool negotiate(struct front *f)
 		return false;
 	if (f->fresh)
 		f->protocol = fake_random(3) == 0 ? protocol & keep >> 3 : protocol;
+	/* This one needs both others. */
+	if (!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) ||
+		!front_has(f, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
+		f->protocol &= ~(1ull << VHOST_USER_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN);
 	f->acks = front_has(f, VHOST_USER_PROTOCOL_F_REPLY_ACK);
 	return wire_tell(
 		f, VHOST_USER_SET_PROTOCOL_FEATURES, &f->protocol, sizeof(f->protocol), -1);

@@ -42,12 +42,15 @@ __attribute__((no_sanitize("address"))) static void zero(char *to, size_t len)
 		*(volatile uint64_t *)(void *)(to + i) = 0;
 }
 
+static size_t data_len(void)
+{
+	return (uintptr_t)__stop_vubox_data - (uintptr_t)__start_vubox_data;
+}
+
 void life_remember(void)
 {
-	size_t len = (size_t)(__stop_vubox_data - __start_vubox_data);
-
-	state.data = malloc(len + 8);
-	copy(state.data, __start_vubox_data, len);
+	state.data = malloc(data_len() + 8);
+	copy(state.data, __start_vubox_data, data_len());
 }
 
 /* ---- a tick: what main.c does at its end ---- */
@@ -241,8 +244,8 @@ void life_begin(void)
 {
 	uint32_t faults = fake.fail_mask;
 
-	zero(__start_vubox_bss, (size_t)(__stop_vubox_bss - __start_vubox_bss));
-	copy(__start_vubox_data, state.data, (size_t)(__stop_vubox_data - __start_vubox_data));
+	zero(__start_vubox_bss, (uintptr_t)__stop_vubox_bss - (uintptr_t)__start_vubox_bss);
+	copy(__start_vubox_data, state.data, data_len());
 	memset(state.devices, 0, sizeof(state.devices));
 	state.done = NULL;
 	state.ending = false;

@@ -88,6 +88,8 @@ static void get_written(const struct sim_request *r, uint32_t off, uint8_t *byte
 		len -= part;
 		off = 0;
 	}
+	if (len > 0)
+		fake_die("sim: a request with less to write to than was thought");
 }
 
 /* ---- making ---- */

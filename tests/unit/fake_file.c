@@ -34,7 +34,7 @@ struct fake_image *fake_image_find(const char *path)
 
 static void *resized(void *p, size_t old, size_t size)
 {
-	char *bytes = realloc(p, size + 1);
+	char *bytes = fake_more(p, size + 1);
 
 	if (size > old)
 		memset(bytes + old, 0, size - old);
@@ -53,7 +53,7 @@ void fake_image_resize(struct fake_image *i, uint64_t size)
 
 struct fake_image *fake_image_new(const char *path, uint64_t size)
 {
-	struct fake_image *i = calloc(1, sizeof(*i));
+	struct fake_image *i = fake_new(sizeof(*i));
 
 	strncpy(i->path, path, sizeof(i->path) - 1);
 	i->logical_block = i->physical_block = SECTOR;
@@ -186,7 +186,7 @@ int port_file_resize(struct port_file *file)
 
 void fake_stream_new(const char *path, bool endless)
 {
-	struct stream *s = calloc(1, sizeof(*s));
+	struct stream *s = fake_new(sizeof(*s));
 
 	strncpy(s->path, path, sizeof(s->path) - 1);
 	s->endless = endless;
@@ -203,7 +203,7 @@ void fake_stream_feed(const char *path, const void *bytes, size_t len)
 		s = s->next;
 	if (!s)
 		fake_die("no stream %s", path);
-	s->bytes = realloc(s->bytes, s->len + len + 1);
+	s->bytes = fake_more(s->bytes, s->len + len + 1);
 	memcpy(s->bytes + s->len, bytes, len);
 	s->len += len;
 }

@@ -107,6 +107,7 @@ static void io_start(struct port_io *io, struct port_file *file, enum port_io_op
 	uint64_t offset, uint64_t len)
 {
 	io->file = file;
+	io->cancelled = false;
 	io->op = (uint8_t)op;
 	io->offset = offset;
 	io->left = len;
@@ -164,6 +165,23 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 	io->sync = sync;
 	io->keep = keep;
 	io_start(io, file, PORT_IO_ZERO, offset, len);
+}
+
+/* What has not begun ends; what has, goes on. */
+void port_io_cancel(struct port_io *io)
+{
+	for (unsigned i = 0; i < state.running_count && !io->cancelled; i++) {
+		if (state.running[i] != io)
+			continue;
+		io->cancelled = true;
+		if (fake_random(2) == 0)
+			return;
+		state.running[i] = state.running[--state.running_count];
+		state.due_ns[i] = state.due_ns[state.running_count];
+		io->result = fake_random(2) == 0 ? -ECANCELED : io_do_and_fail(io, -ECANCELED);
+		state.done[state.done_count++] = io;
+		fake_io_edge();
+	}
 }
 
 /* Moves running I/O k to the place of i, and i's to k. */

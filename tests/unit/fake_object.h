@@ -45,6 +45,10 @@ struct descriptor {
 	uint64_t token, seen;
 };
 
+/* Memory, all zeroes, and more of it: there is always enough, or the test dies. */
+void *fake_new(size_t len);
+void *fake_more(void *p, size_t len);
+
 struct object *fake_object_new(enum fake_kind kind);
 void fake_object_put(struct object *o);
 int fake_fd_new(struct object *o, bool inside);

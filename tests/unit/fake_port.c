@@ -152,11 +152,28 @@ enum fake_end fake_run(void (*fn)(void *arg), void *arg)
 	return (enum fake_end)(end - 1);
 }
 
+void *fake_more(void *p, size_t len)
+{
+	void *more = realloc(p, len);
+
+	if (!more)
+		fake_die("no memory");
+	return more;
+}
+
+void *fake_new(size_t len)
+{
+	void *p = fake_more(NULL, len);
+
+	memset(p, 0, len);
+	return p;
+}
+
 /* ---- descriptors ---- */
 
 struct object *fake_object_new(enum fake_kind kind)
 {
-	struct object *o = calloc(1, sizeof(*o));
+	struct object *o = fake_new(sizeof(*o));
 
 	o->kind = kind;
 	o->next_all = state.all;

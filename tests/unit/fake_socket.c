@@ -90,7 +90,7 @@ void port_notify_drain(const struct port_notify *notify)
 
 void fake_segment_put(struct object *o, const void *buf, size_t len, const int *fds, unsigned count)
 {
-	struct segment *s = malloc(sizeof(*s) + len);
+	struct segment *s = fake_more(NULL, sizeof(*s) + len);
 
 	*s = (struct segment){ .len = len, .count = count };
 	memcpy(s->bytes, buf, len);
@@ -173,7 +173,9 @@ static int accept_from(struct object *o, bool inside)
 
 	if (o->backlog_len == 0)
 		return -EAGAIN;
-	memmove(o->backlog, o->backlog + 1, --o->backlog_len * sizeof(first));
+	o->backlog_len--;
+	for (unsigned i = 0; i < o->backlog_len; i++)
+		o->backlog[i] = o->backlog[i + 1];
 	fd = fake_fd_new(first, inside);
 	fake_object_put(first);
 	return fd;
@@ -255,7 +257,8 @@ static int take(struct object *o, void *buf, size_t len, struct object **got, un
 		s->at += part;
 		o->queued -= part;
 		*count = s->count;
-		memcpy(got, s->objects, s->count * sizeof(got[0]));
+		for (unsigned i = 0; i < s->count; i++)
+			got[i] = s->objects[i];
 		s->count = 0;
 		if (s->at < s->len)
 			break;

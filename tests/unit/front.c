@@ -85,7 +85,7 @@ int front_call(struct front *f, uint32_t request, void *payload, size_t size, si
 int64_t front_ack(struct front *f, uint32_t request, const void *payload, size_t size, int fd)
 {
 	uint32_t replied = request;
-	uint64_t ack;
+	uint64_t ack = 0;
 	int n;
 
 	front_send(f, request, VHOST_USER_NEED_REPLY, payload, size, fd);

@@ -1,4 +1,4 @@
-/* src/core/inflight.c: what the next life finds, and how little it trusts that. */
+/* src/core/inflight_split.c: what the next life finds, and how little it trusts that. */
 #include "inflight.h"
 
 #include <errno.h>
@@ -23,24 +23,23 @@ static struct guest *region(void)
 
 static int attach(uint16_t used_idx)
 {
-	return inflight_attach(&in, region(), SIZE, SIZE, used_idx);
+	return inflight_split_attach(&in, region(), SIZE, SIZE, used_idx);
 }
 
 static void start(void)
 {
 	memset(&shared, 0, sizeof(shared));
-	inflight_format(region(), SIZE);
 	CHECK_EQ(attach(0), 0);
 }
 
 static void take(unsigned head)
 {
-	inflight_take(&in, (uint16_t)head);
+	inflight_split_take(&in, (uint16_t)head);
 }
 
 static void push(unsigned head)
 {
-	inflight_push(&in, (uint16_t)head);
+	inflight_split_push(&in, (uint16_t)head);
 }
 
 /* The heads that are marked as in flight, one bit each. */
@@ -61,26 +60,25 @@ static unsigned resubmitted(void)
 
 	while (in.resubmit_left > 0 && inflight_resubmit(&in, &head)) {
 		order = order * 10 + head;
-		inflight_take(&in, head);
+		inflight_retake(&in, head);
 	}
 	return order;
 }
 
 CASE(regions_are_multiples_of_64_bytes)
 {
-	CHECK_EQ(inflight_region_bytes(1), 64);
-	CHECK_EQ(inflight_region_bytes(3), 64);
-	CHECK_EQ(inflight_region_bytes(4), 128);
-	CHECK_EQ(inflight_region_bytes(128), 16 + 16 * 128 + 48);
-	CHECK_EQ(inflight_region_bytes(65535), 1048576);
+	CHECK_EQ(inflight_region_bytes(false, 1), 64);
+	CHECK_EQ(inflight_region_bytes(false, 3), 64);
+	CHECK_EQ(inflight_region_bytes(false, 4), 128);
+	CHECK_EQ(inflight_region_bytes(false, 128), 16 + 16 * 128 + 48);
+	CHECK_EQ(inflight_region_bytes(false, 65535), 1048576);
 }
 
 CASE(without_a_region_nothing_happens)
 {
 	take(3);
 	push(3);
-	inflight_publish(&in, 1, 1);
-	inflight_forget(&in);
+	inflight_split_publish(&in, 1, 1);
 	CHECK(in.region == NULL);
 }
 
@@ -95,9 +93,9 @@ CASE(a_fresh_region_is_formatted)
 CASE(a_region_of_another_ring_is_refused)
 {
 	start();
-	CHECK_EQ(inflight_attach(&in, region(), SIZE - 1, SIZE, 0), -EINVAL);
+	CHECK_EQ(inflight_split_attach(&in, region(), SIZE - 1, SIZE, 0), -EINVAL);
 	CHECK(in.region == NULL);
-	CHECK_EQ(inflight_attach(&in, region(), SIZE, SIZE / 2, 0), 0);
+	CHECK_EQ(inflight_split_attach(&in, region(), SIZE, SIZE / 2, 0), 0);
 	shared.region.version = 2;
 	CHECK_EQ(attach(0), -EINVAL);
 }
@@ -110,11 +108,11 @@ CASE(heads_are_marked_until_they_are_published)
 	CHECK_EQ(marked(), 1 << 1 | 1 << 4);
 	push(4);
 	CHECK_EQ(marked(), 1 << 1 | 1 << 4);
-	inflight_publish(&in, 1, 1);
+	inflight_split_publish(&in, 1, 1);
 	CHECK_EQ(marked(), 1 << 1);
 	CHECK_EQ(shared.region.used_idx, 1);
 	push(1);
-	inflight_publish(&in, 1, 2);
+	inflight_split_publish(&in, 1, 2);
 	CHECK_EQ(marked(), 0);
 }
 
@@ -126,10 +124,10 @@ CASE(a_batch_is_cleared_as_a_whole)
 	push(2);
 	push(5);
 	push(0);
-	inflight_publish(&in, 3, 3);
+	inflight_split_publish(&in, 3, 3);
 	CHECK_EQ(marked(), 1 << 1 | 1 << 3 | 1 << 4);
 	push(3);
-	inflight_publish(&in, 1, 4);
+	inflight_split_publish(&in, 1, 4);
 	CHECK_EQ(marked(), 1 << 1 | 1 << 4);
 }
 
@@ -141,7 +139,7 @@ CASE(what_was_in_flight_is_done_again_oldest_first)
 	take(7);
 	take(0);
 	push(2);
-	inflight_publish(&in, 1, 1);
+	inflight_split_publish(&in, 1, 1);
 	CHECK_EQ(attach(1), 3);
 	CHECK_EQ(resubmitted(), 670);
 	CHECK_EQ(marked(), 1 << 0 | 1 << 6 | 1 << 7);
@@ -162,7 +160,7 @@ CASE(what_is_done_before_all_are_resubmitted)
 	CHECK(inflight_resubmit(&in, &head) && head == 3); /* it had to wait */
 	take(3);
 	push(3);
-	inflight_publish(&in, 1, 1);
+	inflight_split_publish(&in, 1, 1);
 	CHECK_EQ(attach(1), 1);
 	CHECK_EQ(resubmitted(), 1);
 }
@@ -184,7 +182,7 @@ CASE(death_after_the_used_index_has_moved)
 	for (unsigned i = 0; i < 5; i++)
 		take(i);
 	push(2);
-	inflight_publish(&in, 1, 1);
+	inflight_split_publish(&in, 1, 1);
 	push(0);
 	push(4);
 	/* used->idx is 3 now, and the flags of 0 and 4 are still to be cleared. */
@@ -270,7 +268,7 @@ CASE(a_list_that_leads_nowhere)
 	CHECK_EQ(attach(SIZE), 0);
 	push(2);
 	shared.region.desc[2].next = 65535;
-	inflight_publish(&in, 3, 3);
+	inflight_split_publish(&in, 3, 3);
 	CHECK_EQ(shared.region.used_idx, 3);
 }
 
@@ -293,10 +291,10 @@ CASE(everything_is_forgotten)
 	take(3);
 	take(4);
 	CHECK_EQ(attach(0), 2);
-	inflight_forget(&in);
+	inflight_forget(region());
+	CHECK_EQ(attach(0), 0);
 	CHECK_EQ(marked(), 0);
 	CHECK_EQ(in.resubmit_left, 0);
-	CHECK_EQ(attach(0), 0);
 }
 
 static void take_outside(void *arg)

@@ -29,11 +29,12 @@ static int parse(const char *line)
 {
 	static char text[400];
 	static char *words[40];
+	char *rest;
 	int count = 0;
 
 	fake_reset(1);
 	(void)snprintf(text, sizeof(text), "%s", line);
-	for (char *word = strtok(text, " "); word; word = strtok(NULL, " "))
+	for (char *word = strtok_r(text, " ", &rest); word; word = strtok_r(NULL, " ", &rest))
 		words[count++] = strcmp(word, "~") == 0 ? word + 1 : word;
 	return opts_parse(&class, NULL, count, words, values);
 }

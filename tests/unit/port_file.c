@@ -19,8 +19,7 @@ static const char *file(enum unit_place place, off_t size)
 	const char *path = unit_path(place, "image");
 	int fd = open(path, O_CREAT | O_WRONLY, 0600);
 
-	CHECK_OK(ftruncate(fd, size));
-	CHECK_OK(close(fd));
+	CHECK(fd >= 0 && ftruncate(fd, size) == 0 && close(fd) == 0);
 	return path;
 }
 
@@ -215,7 +214,8 @@ CASE(a_block_device)
 	(void)snprintf(command, sizeof(command), "losetup -f --show %s 2>/dev/null",
 		file(UNIT_DISK, 1 << 20));
 	p = popen(command, "r");
-	if (!p || !fgets(device, sizeof(device), p))
+	CHECK(p);
+	if (!fgets(device, sizeof(device), p) || pclose(p) != 0)
 		unit_skip("no loop devices");
 	device[strcspn(device, "\n")] = 0;
 	(void)snprintf(command, sizeof(command), "losetup -d %s", device);

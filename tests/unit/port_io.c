@@ -464,7 +464,8 @@ CASE(a_block_device)
 	make_file("image", UNIT_DISK);
 	(void)snprintf(command, sizeof(command), "losetup -f --show %s 2>/dev/null", path);
 	p = popen(command, "r");
-	if (!p || !fgets(device, sizeof(device), p))
+	CHECK(p);
+	if (!fgets(device, sizeof(device), p) || pclose(p) != 0)
 		unit_skip("no loop devices");
 	device[strcspn(device, "\n")] = 0;
 	(void)snprintf(command, sizeof(command), "losetup -d %s", device);

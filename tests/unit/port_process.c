@@ -113,7 +113,7 @@ CASE(a_bug_ends_it_by_sigabrt)
 
 CASE(missing_descriptors_are_filled)
 {
-	int status;
+	int status, fd;
 	pid_t child = fork();
 
 	if (child == 0) {
@@ -121,7 +121,8 @@ CASE(missing_descriptors_are_filled)
 		(void)close(2);
 		if (port_process_open() != 0 || fcntl(0, F_GETFD) < 0 || fcntl(2, F_GETFD) < 0)
 			_exit(1);
-		_exit(open("/", O_RDONLY) > 2 ? 0 : 2);
+		fd = open("/", O_RDONLY);
+		_exit(fd > 2 ? 0 : 2);
 	}
 	CHECK_EQ(waitpid(child, &status, 0), child);
 	CHECK_EQ(status, 0);

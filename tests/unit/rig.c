@@ -129,7 +129,7 @@ static bool stub_config_set(
 	stub.set_offset = offset;
 	stub.set_len = len;
 	stub.set_migrate = migrate;
-	if (offset < 8 || offset + len > 16)
+	if (offset < 8 || offset > 16 || len > 16 - offset)
 		return migrate;
 	memcpy(stub.config + offset, bytes, len);
 	return true;
@@ -226,7 +226,9 @@ void stub_finish(void)
 	struct request *req = stub.held[0];
 
 	ASSERT(stub.held_count > 0);
-	memmove(stub.held, stub.held + 1, --stub.held_count * sizeof(req));
+	stub.held_count--;
+	for (unsigned i = 0; i < stub.held_count; i++)
+		stub.held[i] = stub.held[i + 1];
 	stub_answer(req);
 }
 

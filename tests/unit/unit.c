@@ -32,7 +32,7 @@ static const char *name_of(const struct unit_case *c)
 {
 	size_t i = 0;
 
-	for (; c->name[i] && i < sizeof(state.name) - 1; i++)
+	for (; i < sizeof(state.name) - 1 && c->name[i]; i++)
 		state.name[i] = c->name[i] == '_' ? ' ' : c->name[i];
 	state.name[i] = 0;
 	return state.name;

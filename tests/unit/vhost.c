@@ -57,7 +57,7 @@ CASE(features)
 	start();
 	offered = front_get(&front, VHOST_USER_GET_FEATURES);
 	CHECK_EQ(offered, 0xff | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX |
-				  VHOST_USER_F_PROTOCOL_FEATURES);
+				  VIRTIO_F_RING_PACKED | VHOST_USER_F_PROTOCOL_FEATURES);
 	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_FEATURES, offered, -1), 0);
 	CHECK_EQ(stub.accepted, offered);
 	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_FEATURES, 0x100, -1), 1);
@@ -83,7 +83,10 @@ CASE(protocol_features)
 		VHOST_USER_PROTOCOL_F_REPLY_ACK, VHOST_USER_PROTOCOL_F_BACKEND_REQ,
 		VHOST_USER_PROTOCOL_F_CONFIG, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD,
 		VHOST_USER_PROTOCOL_F_RESET_DEVICE, VHOST_USER_PROTOCOL_F_CONFIGURE_MEM_SLOTS,
-		VHOST_USER_PROTOCOL_F_STATUS };
+		VHOST_USER_PROTOCOL_F_STATUS, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT,
+		VHOST_USER_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN };
+	static const unsigned needed[] = { VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD,
+		VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT };
 	uint64_t bits = 0;
 
 	start();
@@ -91,6 +94,11 @@ CASE(protocol_features)
 		bits |= 1ull << offered[i];
 	CHECK_EQ(front_get(&front, VHOST_USER_GET_PROTOCOL_FEATURES), bits);
 	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_PROTOCOL_FEATURES, bits | 2, -1), 1);
+	/* "must only be negotiated if both … are also negotiated" */
+	for (unsigned i = 0; i < countof(needed); i++)
+		CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_PROTOCOL_FEATURES,
+				 bits & ~(1ull << needed[i]), -1),
+			1);
 	CHECK_EQ(session()->protocol_features, bits);
 }
 

@@ -99,7 +99,7 @@ CASE(an_inflight_buffer_is_made)
 	CHECK_EQ(fake_memory_len(fd), 2 * 1088);
 	for (unsigned k = 0; k < 2; k++) {
 		region = (const void *)(fake_memory(fd) + 1088 * k);
-		CHECK(region->version == 1 && region->desc_num == 64);
+		CHECK(region->version == 0); /* never used: the first start formats it */
 	}
 	CHECK_EQ(fake_open_maps(), 1);
 	CHECK_EQ(get_inflight(1, 64, &i, &fd), sizeof(i));

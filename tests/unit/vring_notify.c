@@ -30,7 +30,8 @@ static void share(uint64_t mmap_offset, uint64_t len)
 
 static int map(uint64_t desc, uint64_t avail, uint64_t used, uint16_t size)
 {
-	return vring_map(&ring, &mem, &(struct vring_addr){ desc, avail, used }, size, &why);
+	return vring_map(&ring, &mem, &(struct vring_addr){ desc, avail, used }, size, false,
+		&why);
 }
 
 static void start(uint64_t features, uint16_t idx)
@@ -38,14 +39,14 @@ static void start(uint64_t features, uint16_t idx)
 	share(0, BYTES);
 	driver_start_at(&drv, idx);
 	CHECK_OK(map(UVA + drv.desc, UVA + drv.avail, UVA + drv.used, 16));
-	vring_start(&ring, idx, features);
+	CHECK_OK(vring_start(&ring, idx, features, &why));
 }
 
 /* Gives n heads back and publishes them: whether the driver is called. */
 static bool give(unsigned n)
 {
 	for (unsigned i = 0; i < n; i++)
-		vring_push(&ring, 0, 0);
+		vring_push(&ring, &(struct chain){ 0 }, 0);
 	return vring_publish(&ring);
 }
 
@@ -89,8 +90,8 @@ CASE(the_used_index_goes_on_where_memory_has_it)
 	share(0, BYTES);
 	driver_start_at(&drv, 700);
 	CHECK_OK(map(UVA + drv.desc, UVA + drv.avail, UVA + drv.used, 16));
-	CHECK_EQ(vring_used_in_memory(&ring), 700);
-	vring_start(&ring, 705, 0);
+	CHECK_OK(vring_start(&ring, 705, 0, &why));
+	CHECK_EQ(ring.used_idx, 700);
 	CHECK_EQ(ring.last_avail, 705);
 	(void)give(1);
 	CHECK_EQ(driver_used_idx(&drv), 701);
@@ -160,7 +161,7 @@ CASE(a_restart_calls_for_the_first_one_again)
 	start(VIRTIO_F_EVENT_IDX, 0);
 	CHECK(give(1));
 	CHECK(!give(1));
-	vring_start(&ring, 0, VIRTIO_F_EVENT_IDX);
+	CHECK_OK(vring_start(&ring, 0, VIRTIO_F_EVENT_IDX, &why));
 	CHECK(give(1));
 }
 
