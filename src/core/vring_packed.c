@@ -66,8 +66,8 @@ static void set_places(struct vring *ring, uint16_t avail, uint16_t used)
 }
 
 /*
- * Whether no descriptor was ever used. After a round with a wrap counter of 1, as the first one has,
- * one at least has the flag: no chain is longer than a round.
+ * Whether no descriptor was ever used. After a round with a wrap counter of 1, as the first one
+ * has, one at least has the flag: no chain is longer than a round.
  */
 static bool is_unused(const struct vring *ring)
 {
