@@ -104,6 +104,7 @@ struct driver_slot {
 	uint32_t writable; /* bytes that the device may write */
 	uint16_t descs;    /* descriptors of the table that it holds */
 	bool out;
+	uint64_t at; /* packed: number of its first descriptor */
 };
 
 struct driver {

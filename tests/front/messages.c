@@ -72,8 +72,6 @@ int front_negotiate(struct front *f, uint64_t features, uint64_t protocol)
 	}
 	if (error == 0)
 		error = front_set_owner(f);
-	/* Its driver knows split rings only. */
-	features &= ~(1ull << 34);
 	return error == 0 ? front_set_features(f, features & offered) : error;
 }
 

@@ -109,8 +109,11 @@ static int packed_add(struct driver *d, const struct driver_chain *chain)
 	d->free_count = (uint16_t)(d->free_count - descs);
 	d->out_count++;
 	d->chain_descs = (uint16_t)descs;
-	d->slots[id] =
-		(struct driver_slot){ chain->owner, driver_writable(chain), (uint16_t)descs, true };
+	d->slots[id] = (struct driver_slot){ .owner = chain->owner,
+		.writable = driver_writable(chain),
+		.descs = (uint16_t)descs,
+		.out = true,
+		.at = d->added };
 	for (unsigned k = 0; k < descs; k++) {
 		const struct driver_buffer *b = &chain->buffers[k];
 		struct driver_desc desc = { .addr = chain->table,

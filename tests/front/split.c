@@ -97,8 +97,11 @@ static int split_add(struct driver *d, const struct driver_chain *chain)
 	d->free_count = (uint16_t)(d->free_count - descs);
 	d->out_count++;
 	d->chain_descs = (uint16_t)descs;
-	d->slots[head] =
-		(struct driver_slot){ chain->owner, driver_writable(chain), (uint16_t)descs, true };
+	d->slots[head] = (struct driver_slot){ .owner = chain->owner,
+		.writable = driver_writable(chain),
+		.descs = (uint16_t)descs,
+		.out = true,
+		.at = 0 };
 	driver_store16(avail_entry(d, d->added++), head);
 	return head;
 }

@@ -34,7 +34,7 @@ static void listen_at(int *fd, const char *path)
 static void run_on(int fd)
 {
 	front_adopt(&r.front, fd, harness_wait_ms());
-	CHECK_EQ(front_negotiate(&r.front, ~0ull, ~0ull), 0);
+	CHECK_EQ(front_negotiate(&r.front, ~VU_F(RING_PACKED), ~0ull), 0);
 	r.front.acks = true;
 	rig_run(&r);
 	rig_works(&r);

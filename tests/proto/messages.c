@@ -167,9 +167,10 @@ static void what_is_offered(const char *with)
 {
 	uint64_t want = VU_P(MQ) | VU_P(REPLY_ACK) | VU_P(BACKEND_REQ) | VU_P(CONFIG) |
 			VU_P(INFLIGHT_SHMFD) | VU_P(RESET_DEVICE) | VU_P(CONFIGURE_MEM_SLOTS) |
-			VU_P(STATUS) | 1ull << 20 | 1ull << 23;
-	uint64_t rings =
-		VU_F(VERSION_1) | VU_F(INDIRECT_DESC) | VU_F(EVENT_IDX) | VU_F(PROTOCOL_FEATURES);
+			VU_P(STATUS) | VU_P(GET_VRING_BASE_INFLIGHT) |
+			VU_P(GET_VRING_BASE_SKIP_DRAIN);
+	uint64_t rings = VU_F(VERSION_1) | VU_F(INDIRECT_DESC) | VU_F(EVENT_IDX) |
+			 VU_F(RING_PACKED) | VU_F(PROTOCOL_FEATURES);
 	uint64_t blk = 1 << BLK_F_SEG_MAX | 1 << BLK_F_BLK_SIZE | 1 << BLK_F_FLUSH |
 		       1 << BLK_F_TOPOLOGY | 1 << BLK_F_CONFIG_WCE | 1 << BLK_F_MQ |
 		       1 << BLK_F_DISCARD | 1 << BLK_F_WRITE_ZEROES;
@@ -309,17 +310,60 @@ static void queue_indices_are_checked(const char *with)
 
 static void ring_sizes_are_checked(const char *with)
 {
-	static const uint32_t bad[] = { 0, 3, 96, 1023, 1025, 2048, 65535, 65536, 1u << 31 };
+	static const uint32_t bad[] = { 0, 1025, 2048, 65535, 65536, 65537, 1u << 31, ~0u };
+	uint32_t refused = 0;
 
 	(void)with;
 	rig_serve(&r, RIG_DISK_BYTES, NULL);
 	rig_negotiate(&r, ~0ull, ~0ull);
 	for (unsigned i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
 		CHECK_EQ(front_set_vring_num(&r.front, 0, bad[i]), FRONT_REFUSED);
-	for (uint32_t size = 1; size <= 1024; size *= 2)
-		CHECK_EQ(front_set_vring_num(&r.front, 0, size), 0);
+	/* Split ones are powers of two; packed ones are not more than 1024. */
+	for (uint32_t size = 1; size <= 1024; size++) {
+		bool good = harness_packed() || (size & (size - 1)) == 0;
+
+		refused += !good;
+		CHECK_EQ(front_set_vring_num(&r.front, 0, size), good ? 0 : FRONT_REFUSED);
+	}
+	CHECK_EQ(refused, harness_packed() ? 0 : 1024 - 11);
+	CHECK_EQ(front_settle(&r.front), 0);
+}
+
+static void queue_size_is_the_longest_ring(const char *with)
+{
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, (const char *const[]){ "--queue-size=256", NULL });
+	rig_negotiate(&r, ~0ull, ~0ull);
+	CHECK_EQ(front_set_vring_num(&r.front, 0, 257), FRONT_REFUSED);
+	CHECK_EQ(front_set_vring_num(&r.front, 0, 512), FRONT_REFUSED);
+	CHECK_EQ(front_set_vring_num(&r.front, 0, 256), 0);
+	CHECK_EQ(front_settle(&r.front), 0);
+}
+
+static void other_numbers_are_checked(const char *with)
+{
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, NULL);
+	rig_negotiate(&r, ~0ull, ~0ull);
 	CHECK_EQ(front_set_vring_base(&r.front, 0, 65536), FRONT_REFUSED);
 	CHECK_EQ(front_set_vring_base(&r.front, 0, 65535), 0);
+	CHECK_EQ(front_set_status(&r.front, 256), FRONT_REFUSED);
+	CHECK_EQ(front_acked(&r.front, VU_SET_VRING_ENABLE, (uint32_t[]){ 0, 2 }, 8, NULL, 0),
+		FRONT_REFUSED);
+	CHECK_EQ(front_settle(&r.front), 0);
+}
+
+/* An error that the front-end did not ask to hear of: it must not go on as if all was well. */
+static void an_error_that_nobody_hears_closes(const char *with)
+{
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, NULL);
+	rig_negotiate(&r, ~0ull, ~0ull);
+	r.front.acks = false;
+	CHECK_EQ(front_set_vring_num(&r.front, 0, 0), 0);
+	CHECK_EQ(front_wait_closed(&r.front), 0);
+	front_close(&r.front);
+	rig_negotiate(&r, ~0ull, ~0ull);
 	CHECK_EQ(front_settle(&r.front), 0);
 }
 
@@ -331,7 +375,10 @@ static const struct harness_case cases[] = {
 	CASE(every_offered_message_is_acked),
 	CASE(messages_need_their_feature),
 	CASE(queue_indices_are_checked),
-	CASE(ring_sizes_are_checked),
+	CASE_OF_EACH_FORMAT(ring_sizes_are_checked),
+	CASE_OF_EACH_FORMAT(queue_size_is_the_longest_ring),
+	CASE(other_numbers_are_checked),
+	CASE(an_error_that_nobody_hears_closes),
 	CASE(not_offered_is_refused_with_an_ack),
 	CASE(not_offered_leaves_the_connection_sane),
 	CASE(not_offered_before_anything_is_negotiated),
