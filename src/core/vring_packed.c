@@ -65,6 +65,18 @@ static void set_places(struct vring *ring, uint16_t avail, uint16_t used)
 	ring->used_idx = ring->used_published = used;
 }
 
+/*
+ * Nothing was ever used: every round uses one descriptor at least. (The others of its buffers stay
+ * as they were made available, so that one alone says nothing.)
+ */
+static bool never_used(const struct vring *ring)
+{
+	for (uint16_t i = 0; i < ring->size; i++)
+		if ((guest_load16(slot(ring, i, FLAGS_OFF)) & PVIRTQ_DESC_F_USED) != 0)
+			return false;
+	return true;
+}
+
 int packed_start(struct vring *ring, uint32_t base, const char **why)
 {
 	uint16_t avail = (uint16_t)base, used = (uint16_t)(base >> 16);
@@ -74,15 +86,30 @@ int packed_start(struct vring *ring, uint32_t base, const char **why)
 		return -EINVAL;
 	/*
 	 * Front-ends that only know split rings begin at 0, but that is a wrap counter of 0: after
-	 * one round, in which the first descriptor was used.
+	 * a round that the driver began with 1.
 	 */
-	if (base == 0 && (guest_load16(slot(ring, 0, FLAGS_OFF)) & PVIRTQ_DESC_F_USED) == 0)
+	if (base == 0 && never_used(ring))
 		avail = used = WRAP;
 	/* Others give the avail half only; the used one can be no more than a round behind it. */
 	if (distance(ring, used, avail) >= ring->size)
 		used = avail;
 	set_places(ring, avail, used);
 	return 0;
+}
+
+/*
+ * What the last life had pushed and not published lies, as used, behind the place where the driver
+ * looks next: the next publication, of fewer perhaps, would show it. Makes it available again;
+ * nobody reads more of it than the flags, for the region has the copies.
+ */
+static void take_back(const struct vring *ring, uint16_t slots)
+{
+	for (uint16_t i = 0, at = ring->used_idx; i < slots; i++, at = step(ring, at, 1)) {
+		uint16_t flags = guest_load16(slot(ring, at, FLAGS_OFF));
+
+		if (((flags & PVIRTQ_DESC_F_USED) != 0) == ((at & WRAP) != 0))
+			guest_store16(slot(ring, at, FLAGS_OFF), flags ^ PVIRTQ_DESC_F_USED);
+	}
 }
 
 int packed_track(struct vring *ring, struct guest *region, uint16_t desc_num)
@@ -101,8 +128,10 @@ int packed_track(struct vring *ring, struct guest *region, uint16_t desc_num)
 		committed = ((flags & PVIRTQ_DESC_F_USED) != 0) == ((in->old_used & WRAP) != 0);
 	}
 	taken = inflight_packed_recover(in, ring->size, committed, &slots);
-	if (taken >= 0)
-		set_places(ring, step(ring, in->used, slots), in->used);
+	if (taken < 0)
+		return taken;
+	set_places(ring, step(ring, in->used, slots), in->used);
+	take_back(ring, slots);
 	return taken;
 }
 
