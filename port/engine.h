@@ -10,6 +10,12 @@ enum { ENGINE_PIECES_MAX = 1024 };
 /* Gives a finished I/O back: port_io_reap returns it. */
 void engine_done(struct port_io *io, int result);
 
+/*
+ * Stops the timer that watches over notifications (event.c), before a call that a signal undoes:
+ * fallocate of a file in memory.
+ */
+void event_guard_rest(void);
+
 /* The descriptor that can take this read or write: the direct one if all is aligned for it. */
 int engine_fd(const struct port_io *io);
 

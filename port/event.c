@@ -1,11 +1,20 @@
-/* Waiting (epoll), and the notifications of vrings: kick, call and err. */
+/*
+ * Waiting (epoll), and the notifications of vrings: kick, call and err.
+ *
+ * Eventfds and pipes have no MSG_DONTWAIT, and whether they block is a flag that the front-end shares
+ * and may change at any moment. So a timer watches over the calls that might block: the descriptor
+ * of one that lasts over two of its ticks is given O_NONBLOCK, which the kernel looks at when it
+ * restarts the call. The timer starts with such a call, and ends when there was none between two ticks.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/time.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -14,10 +23,77 @@
 static struct {
 	int epoll;
 	bool coarse; /* the kernel has no epoll_pwait2 */
+
+	/* The guard: whether a call that may block is made now, on what, and how many there were. */
+	volatile sig_atomic_t inside, fd;
+	volatile unsigned calls, calls_seen;
+	volatile bool ticking;
+	bool guarded;
 } state;
+
+enum { GUARD_US = 50000 };
+
+static void guard_set(suseconds_t us)
+{
+	struct itimerval every = { { 0, us }, { 0, us } };
+
+	state.ticking = us > 0;
+	(void)setitimer(ITIMER_REAL, &every, NULL);
+}
+
+static void guard_tick(int signal_number)
+{
+	int saved = errno;
+
+	(void)signal_number;
+	if (state.calls != state.calls_seen)
+		state.calls_seen = state.calls;
+	else if (state.inside)
+		(void)fcntl(state.fd, F_SETFL, O_NONBLOCK);
+	else
+		guard_set(0);
+	errno = saved;
+}
+
+static int guard_open(void)
+{
+	struct sigaction action = { .sa_handler = guard_tick, .sa_flags = SA_RESTART };
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, SIGALRM);
+	if (sigaction(SIGALRM, &action, NULL) < 0 || sigprocmask(SIG_UNBLOCK, &set, NULL) < 0)
+		return -errno;
+	state.guarded = true;
+	return 0;
+}
+
+static void guard_enter(int fd)
+{
+	state.fd = fd;
+	state.calls++;
+	state.inside = 1;
+	if (state.guarded && !state.ticking)
+		guard_set(GUARD_US);
+}
+
+static void guard_leave(void)
+{
+	state.inside = 0;
+}
+
+void event_guard_rest(void)
+{
+	if (state.ticking)
+		guard_set(0);
+}
 
 int port_wait_open(void)
 {
+	int error = guard_open();
+
+	if (error < 0)
+		return error;
 	state.epoll = epoll_create1(EPOLL_CLOEXEC);
 	return state.epoll < 0 ? -errno : 0;
 }
@@ -120,12 +196,16 @@ void port_notify_send(const struct port_notify *notify)
 		ignored = send(notify->fd, &one, sizeof(one), MSG_DONTWAIT | MSG_NOSIGNAL);
 		break;
 	case PORT_NOTIFY_EVENT_BLOCKING:
-		/* Its flags are shared with the front-end, which may wait on it: ask first. */
+		/* The front-end may wait on it, so it is to stay as it is: ask first. */
 		if (poll(&ready, 1, 0) != 1 || (ready.revents & POLLOUT) == 0)
 			break;
 		/* fall through */
 	case PORT_NOTIFY_EVENT:
-	case PORT_NOTIFY_PIPE: ignored = write(notify->fd, &one, sizeof(one)); break;
+	case PORT_NOTIFY_PIPE:
+		guard_enter(notify->fd);
+		ignored = write(notify->fd, &one, sizeof(one));
+		guard_leave();
+		break;
 	}
 	/* Full or closed: the other side has a signal that it has not taken, or wants none. */
 	(void)ignored;
@@ -136,7 +216,11 @@ void port_notify_drain(const struct port_notify *notify)
 	char junk[512];
 
 	if (notify->kind == PORT_NOTIFY_PIPE) {
-		ssize_t ignored = read(notify->fd, junk, sizeof(junk));
+		ssize_t ignored;
+
+		guard_enter(notify->fd);
+		ignored = read(notify->fd, junk, sizeof(junk));
+		guard_leave();
 
 		(void)ignored;
 	} else if (notify->kind == PORT_NOTIFY_SOCKET) {

@@ -204,10 +204,12 @@ void engine_sync_run(struct port_io *io)
 	case PORT_IO_WRITE: result = transfer(io); break;
 	case PORT_IO_FLUSH: break;
 	case PORT_IO_DISCARD:
+		event_guard_rest();
 		result = discard(io);
 		flush = io->sync;
 		break;
 	case PORT_IO_ZERO:
+		event_guard_rest();
 		result = zero(io);
 		flush = io->sync;
 		break;

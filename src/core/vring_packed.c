@@ -48,10 +48,10 @@ int packed_map(
 	*why = "its ring is not in shared memory";
 	if (!desc || !driver || !device)
 		return -EFAULT;
-	/* 2.8.10.1 */
+	/* 2.8.10.1: alignment. Ours is what single loads and stores need. */
 	*why = "its ring is not aligned";
-	if ((uintptr_t)desc % sizeof(struct pvirtq_desc) != 0 || (uintptr_t)driver % event != 0 ||
-		(uintptr_t)device % event != 0)
+	if ((uintptr_t)desc % sizeof(le64) != 0 || (uintptr_t)driver % sizeof(le16) != 0 ||
+		(uintptr_t)device % sizeof(le16) != 0)
 		return -EINVAL;
 	ring->desc = desc;
 	ring->avail = driver;
@@ -66,10 +66,10 @@ static void set_places(struct vring *ring, uint16_t avail, uint16_t used)
 }
 
 /*
- * Nothing was ever used: every round uses one descriptor at least. (The others of its buffers stay
- * as they were made available, so that one alone says nothing.)
+ * Whether no descriptor was ever used. After a round with a wrap counter of 1, as the first one has,
+ * one at least has the flag: no chain is longer than a round.
  */
-static bool never_used(const struct vring *ring)
+static bool is_unused(const struct vring *ring)
 {
 	for (uint16_t i = 0; i < ring->size; i++)
 		if ((guest_load16(slot(ring, i, FLAGS_OFF)) & PVIRTQ_DESC_F_USED) != 0)
@@ -84,11 +84,8 @@ int packed_start(struct vring *ring, uint32_t base, const char **why)
 	*why = "an index behind the end of the ring";
 	if ((avail & INDEX) >= ring->size || (used & INDEX) >= ring->size)
 		return -EINVAL;
-	/*
-	 * Front-ends that only know split rings begin at 0, but that is a wrap counter of 0: after
-	 * a round that the driver began with 1.
-	 */
-	if (base == 0 && never_used(ring))
+	/* Front-ends that only know split rings begin at 0; but that is after a first round. */
+	if (base == 0 && is_unused(ring))
 		avail = used = WRAP;
 	/* Others give the avail half only; the used one can be no more than a round behind it. */
 	if (distance(ring, used, avail) >= ring->size)

@@ -16,7 +16,7 @@ $(BUILD)/tests/obj/front/%.o: tests/front/%.c $(wildcard tests/front/*.h) tests/
 	$(HOST_CC) $(PROTO_FLAGS) -c $< -o $@
 
 # The suites against ./vubox, or VUBOX=… of the environment.
-proto: $(PROTO_SUITES)
+proto: vubox $(PROTO_SUITES)
 	sh tests/run.sh $(PROTO_SUITES)
 
 .PHONY: proto

@@ -83,6 +83,42 @@ CASE(a_full_eventfd_blocks_nobody)
 	}
 }
 
+/* Whoever shares the descriptor may make it block, after we have looked at it. */
+CASE(what_is_made_to_block_later_blocks_for_a_moment_only)
+{
+	int fd = event(EFD_NONBLOCK), ends[2];
+	struct port_notify n = taken(fd, PORT_NOTIFY_EVENT), in;
+	uint64_t count = UINT64_MAX - 1;
+
+	CHECK_OK(port_wait_open());
+	CHECK_EQ(write(fd, &count, 8), 8);
+	CHECK_OK(fcntl(fd, F_SETFL, 0));
+	port_notify_send(&n);
+	CHECK_EQ(read(fd, &count, 8), 8);
+	CHECK_EQ(count, UINT64_MAX - 1);
+	CHECK_OK(pipe(ends));
+	in = taken(ends[0], PORT_NOTIFY_PIPE);
+	CHECK_OK(fcntl(ends[0], F_SETFL, 0));
+	port_notify_drain(&in);
+}
+
+CASE(the_timer_that_watches_over_this_does_not_run_for_ever)
+{
+	int fd = event(EFD_NONBLOCK);
+	struct port_notify n = taken(fd, PORT_NOTIFY_EVENT);
+	struct itimerval left;
+
+	CHECK_OK(port_wait_open());
+	port_notify_send(&n);
+	for (unsigned ticks = 0; ticks < 100; ticks++) {
+		CHECK_OK(getitimer(ITIMER_REAL, &left));
+		if (left.it_value.tv_sec == 0 && left.it_value.tv_usec == 0)
+			return;
+		(void)usleep(50000);
+	}
+	FAIL("it still runs");
+}
+
 CASE(a_pipe)
 {
 	int ends[2];
