@@ -138,6 +138,7 @@ static int attach(int fd, const struct params *p)
 	return 0;
 }
 
+/* calls at the start: io_uring_setup io_uring_register mmap(!PROT_EXEC) eventfd close */
 int uring_open(void)
 {
 	struct params p;
@@ -167,12 +168,14 @@ int uring_open(void)
 	return 0;
 }
 
+/* calls: nothing */
 void uring_awake(void)
 {
 	if (state.open && state.cq_flags)
 		__atomic_store_n(state.cq_flags, CQ_EVENTFD_DISABLED, __ATOMIC_RELAXED);
 }
 
+/* calls: nothing */
 bool uring_may_sleep(void)
 {
 	if (!state.open)
@@ -186,6 +189,7 @@ bool uring_may_sleep(void)
 	       !uring_ready();
 }
 
+/* calls: nothing */
 int uring_event(void)
 {
 	return state.open ? state.event : -1;
@@ -229,6 +233,7 @@ static bool by_fallocate(const struct port_io *io)
 	       (io->op == PORT_IO_DISCARD ? io->file->can_discard : io->file->can_zero);
 }
 
+/* calls: nothing */
 bool uring_start(struct port_io *io)
 {
 	uint32_t tail;
@@ -260,6 +265,7 @@ static void bury(void)
 	state.queued = 0;
 }
 
+/* calls: io_uring_enter */
 void uring_submit(void)
 {
 	uint32_t work;
@@ -280,6 +286,7 @@ void uring_submit(void)
 		bury();
 }
 
+/* calls: nothing */
 bool uring_ready(void)
 {
 	return state.open && (state.queued > 0 || *state.cq_head != __atomic_load_n(state.cq_tail,
@@ -320,6 +327,7 @@ again:
 		engine_sync_run(io);
 }
 
+/* calls: nothing */
 void uring_collect(void)
 {
 	uint32_t head;

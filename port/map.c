@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -18,6 +17,7 @@
 
 #include "num.h"
 #include "port.h"
+#include "process.h"
 
 enum { HUGETLBFS = 0x958458f6 };
 
@@ -27,6 +27,7 @@ static struct {
 	bool armed;
 } state;
 
+/* calls: mmap(!PROT_EXEC) */
 static void bus_error(int signal_number, siginfo_t *info, void *context)
 {
 	uintptr_t at = (uintptr_t)info->si_addr;
@@ -45,9 +46,7 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		state.hits = 1;
 		return;
 	}
-	/* Not a mapping of ours: die of it, as without a handler. */
-	(void)signal(signal_number, SIG_DFL);
-	(void)raise(signal_number);
+	process_die(signal_number); /* not a mapping of ours */
 }
 
 static int arm(void)
@@ -76,6 +75,7 @@ static long file_page(int fd, uint64_t end)
 	return (uint32_t)fs.f_type == (uint32_t)HUGETLBFS ? (long)fs.f_bsize : getpagesize();
 }
 
+/* calls: sigaction fstat fstatfs mmap(!PROT_EXEC) madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
 	uint64_t end, start, size;
@@ -114,6 +114,7 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 	return 0;
 }
 
+/* calls: munmap */
 void port_unmap(struct port_map *map)
 {
 	if (!map->base)
@@ -125,6 +126,7 @@ void port_unmap(struct port_map *map)
 	*map = (struct port_map){ 0 };
 }
 
+/* calls: nothing */
 bool port_map_hits(void)
 {
 	if (!state.hits)
@@ -133,6 +135,7 @@ bool port_map_hits(void)
 	return true;
 }
 
+/* calls: memfd_create ftruncate fcntl(F_ADD_SEALS) close */
 int port_shared_file(const char *name, uint64_t len)
 {
 	int error, fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
