@@ -32,6 +32,7 @@ DEVICES ?= $(ALL_DEVICES)
 LEFT_OUT := $(filter-out $(DEVICES),$(ALL_DEVICES))
 WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))
 
+COMMA := ,
 WARN := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wshadow -Wpointer-arith
 CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCONFIG_VERSION='"$(VERSION)"' \
@@ -40,7 +41,7 @@ CFLAGS_ALL := -g $(WARN) $(if $(IS_CLANG),,-flto) -ffunction-sections -fdata-sec
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-plt $(CFLAGS)
 LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -O2) -Wl,--gc-sections -Wl,--build-id=none \
 	-Wl,-z,noseparate-code -Wl,-z,common-page-size=64 -Wl,-z,norelro -Wl,-z,noexecstack \
-	-Wl,-T,port/discard.ld $(LDFLAGS)
+	$(if $(IS_MUSL),-Wl$(COMMA)-T$(COMMA)port/discard.ld) $(LDFLAGS)
 
 # What runs for every request is built for speed, the rest for size.
 HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/vring.c src/core/queue.c \
