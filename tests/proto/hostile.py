@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What a hostile front-end or guest tries that is about time, or about more than one of its means."""
+"""What a hostile front-end or guest tries that is about time, or about others than itself."""
 import mmap
 import os
 import struct
@@ -55,6 +55,19 @@ def a_packed_record_that_grows_after_it_was_counted():
         os.write(kick, struct.pack("<Q", 1))
         for _ in range(3):
             assert f.is_open(), "it does not come back from the chain"
+
+
+@case
+def a_front_end_cannot_flood_the_log():
+    with Disk() as d:
+        for _ in range(40):
+            for payload, fds in (bytes(4), ()), (b"", [d.vubox.log.fileno()]):
+                f = FrontEnd(d.path)
+                f.send(GET_FEATURES, payload, fds)
+                assert f.is_closed()
+                f.close()
+        lines = d.vubox.said().count("\n")
+        assert 2 <= lines <= 30, f"{lines} lines for 80 connections"
 
 
 main()
