@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <sys/random.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -67,6 +68,10 @@ _Noreturn void port_exit(int status)
 
 void port_close(int fd)
 {
+	static const struct linger at_once = { 0 };
+
+	/* Of a front-end's socket this may be the last descriptor; it waits for no peer of it. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	(void)close(fd);
 }
 

@@ -2,6 +2,7 @@
 """What a hostile front-end or guest tries that is about time, or about others than itself."""
 import mmap
 import os
+import socket
 import struct
 
 from front import *  # noqa: F403  pylint: disable=wildcard-import,unused-wildcard-import
@@ -68,6 +69,53 @@ def a_front_end_cannot_flood_the_log():
                 f.close()
         lines = d.vubox.said().count("\n")
         assert 2 <= lines <= 30, f"{lines} lines for 80 connections"
+
+
+TWO = "--socket-path=@/sock", "--", "rng", "--socket-path=@/two"
+
+
+def neighbour(disk):
+    """A front-end of the other device of a process that was started with TWO."""
+    path = os.path.join(disk.vubox.dir, "two")
+    until(lambda: os.path.exists(path), "the other device listens")
+    other = FrontEnd(path)
+    assert other.is_open()
+    return other
+
+
+def lingering():
+    """A socket whose last close waits for its peer, which never reads, for an hour."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    one = socket.create_connection(listener.getsockname())
+    two, _ = listener.accept()
+    one.setblocking(False)
+    try:
+        while True:
+            one.send(bytes(1 << 16))
+    except BlockingIOError:
+        pass
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    return one, two
+
+
+@case
+def a_socket_that_lingers_is_closed_at_once():
+    with Disk(*TWO) as d:
+        other = neighbour(d)
+        for request, count in ((GET_FEATURES, 1), (GET_FEATURES, 60), (SET_VRING_CALL, 1)):
+            f = FrontEnd(d.path)
+            one, two = lingering()
+            payload = bytes(8) if request == SET_VRING_CALL else b""
+            f.send(request, payload, [one.fileno()] * count)
+            os.close(one.detach())
+            if request == SET_VRING_CALL:
+                f.send(GET_VRING_BASE, bytes(8))
+                assert f.is_open()
+                f.close()
+            else:
+                assert f.is_closed()
+            assert other.is_open(), "a close of another device waits"
+            two.close()
 
 
 main()
