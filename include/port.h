@@ -23,7 +23,7 @@ void port_write_out(const char *text, size_t len);
 
 _Noreturn void port_exit(int status);
 
-/* Closes a descriptor. */
+/* Closes a descriptor, whosever it was; without waiting, even if it is a socket that lingers. */
 void port_close(int fd);
 
 /* Reads a whole file of at most `size` bytes into buf: its length, or -EFBIG. */

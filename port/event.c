@@ -180,7 +180,7 @@ int port_notify_take(struct port_notify *notify, int fd)
 	notify->fd = fd;
 	return 0;
 refuse:
-	(void)close(fd);
+	port_close(fd);
 	return -EINVAL;
 }
 
@@ -188,7 +188,7 @@ refuse:
 void port_notify_close(struct port_notify *notify)
 {
 	if (notify->kind != PORT_NOTIFY_NONE)
-		(void)close(notify->fd);
+		port_close(notify->fd);
 	*notify = (struct port_notify){ 0 };
 }
 

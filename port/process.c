@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -102,6 +103,10 @@ _Noreturn void port_exit(int status)
 /* calls: close */
 void port_close(int fd)
 {
+	static const struct linger at_once = { 0 };
+
+	/* Of a front-end's socket this may be the last descriptor; it waits for no peer of it. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	(void)close(fd);
 }
 

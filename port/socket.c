@@ -176,8 +176,11 @@ int port_socket_kind(int fd)
 	return listening != 0;
 }
 
-/* Room for one descriptor more than any message carries, so that a surplus is noticed. */
-enum { FDS_MAX = 9 };
+/*
+ * As many descriptors as the kernel passes on at once (SCM_MAX_FD): those for which there is no
+ * room would be closed by the kernel, which waits for the peer of a socket that lingers.
+ */
+enum { FDS_MAX = 253 };
 
 /* Hands the descriptors of a message to the caller: the number, or -EMSGSIZE if it has too many. */
 static int take_fds(struct msghdr *msg, int *fds, unsigned max)
@@ -198,14 +201,14 @@ static int take_fds(struct msghdr *msg, int *fds, unsigned max)
 			if (count < max) {
 				fds[count++] = fd;
 			} else {
-				(void)close(fd);
+				port_close(fd);
 				surplus = true;
 			}
 		}
 	}
 	if (surplus) {
 		while (count > 0)
-			(void)close(fds[--count]);
+			port_close(fds[--count]);
 		return -EMSGSIZE;
 	}
 	return (int)count;
