@@ -140,7 +140,7 @@ int port_send(int fd, const void *buf, size_t len, int send_fd);
 
 /*
  * A mapping of someone's file, guarded: when a page of it is gone (the file was truncated: SIGBUS),
- * a page of zeroes takes its place, `hit` is set and the process goes on. Zero is no mapping.
+ * a page of zeroes takes its place, `hit` counts it and the process goes on. Zero is no mapping.
  */
 struct port_map {
 	char *base;  /* page-aligned start of the mapping */
