@@ -106,6 +106,7 @@ help:
 	@echo "make test         every test; installs what it needs on Debian"
 	@echo "make check        the quick tests: unit, shape, what must not compile"
 	@echo "make lint         static analysis: gcc -fanalyzer, clang-tidy, cppcheck"
+	@echo "make coverage     lines and branches that the unit tests and the simulator reach"
 	@echo "make bench        measure it against qemu-storage-daemon in one interleaved run"
 	@echo "make fuzz         fuzz it (SECONDS=60 for each target)"
 	@echo "make mutants      plant bugs and see that the tests catch them"

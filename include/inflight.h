@@ -79,8 +79,8 @@ int inflight_packed_attach(struct inflight *in, struct guest *region, uint16_t d
 int inflight_packed_recover(
 	struct inflight *in, uint16_t ring_size, bool committed, uint16_t *slots);
 
-/* The ring stops in order, and nothing is in flight: its next start may be anywhere. */
-void inflight_packed_settle(const struct inflight *in);
+/* The ring has stopped in order, nothing is in flight: its next start may be anywhere. */
+void inflight_packed_settle(struct guest *region);
 
 /* Records a chain while it is walked: begin, then each descriptor; nothing counts before take. */
 void inflight_packed_begin(struct inflight *in);

@@ -32,6 +32,7 @@ struct queue {
 	bool finishing;  /* it stops, but first does again what an earlier life has begun */
 	bool suspending; /* it stops, and what is in flight is cancelled */
 	bool suspended;  /* … and was: it is on record */
+	bool answered;   /* GET_VRING_BASE told where, and nothing is in flight */
 	uint16_t index;
 	uint16_t size; /* for the next start */
 	uint32_t base;
@@ -63,7 +64,11 @@ COLD bool queue_finish(struct queue *q);
  * it is still in the kernel's hands.
  */
 COLD bool queue_suspend(struct queue *q);
-/* The front-end is told where the ring stops: where it goes on is then up to it. */
+/*
+ * The front-end is told where the ring stops; with its next message (it may not have heard it if
+ * this process dies) it is up to it where the ring goes on.
+ */
+COLD void queue_answer(struct queue *q);
 COLD void queue_settle(struct queue *q);
 /* Takes over the kick descriptor: the ring is kicked by it, or polled if fd < 0. */
 COLD int queue_set_kick(struct queue *q, int fd);

@@ -1,10 +1,11 @@
 /*
  * Waiting (epoll), and the notifications of vrings: kick, call and err.
  *
- * Eventfds and pipes have no MSG_DONTWAIT, and whether they block is a flag that the front-end shares
- * and may change at any moment. So a timer watches over the calls that might block: the descriptor
- * of one that lasts over two of its ticks is given O_NONBLOCK, which the kernel looks at when it
- * restarts the call. The timer starts with such a call, and ends when there was none between two ticks.
+ * Eventfds and pipes have no MSG_DONTWAIT, and whether they block is a flag that the front-end
+ * shares and may change at any moment. So a timer watches over the calls that might block: the
+ * descriptor of one that lasts over two of its ticks is given O_NONBLOCK, which the kernel looks at
+ * when it restarts the call. The timer starts with such a call, and ends when there was none between
+ * two ticks.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,7 +25,7 @@ static struct {
 	int epoll;
 	bool coarse; /* the kernel has no epoll_pwait2 */
 
-	/* The guard: whether a call that may block is made now, on what, and how many there were. */
+	/* The guard: whether a call that may block is made now, on what; how many there were. */
 	volatile sig_atomic_t inside, fd;
 	volatile unsigned calls, calls_seen;
 	volatile bool ticking;

@@ -19,7 +19,7 @@ scripts_of = $(filter tests/$(1)/%,$(SCRIPTS))
 QUICK := $(call scripts_of,nocompile) tests/tidy.sh $(UNIT)
 SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO_SUITES) $(PROTO) \
 	$(call scripts_of,sanitize) $(call scripts_of,lint) $(call scripts_of,sim) \
-	$(call scripts_of,guest) $(call scripts_of,fuzz) \
+	$(call scripts_of,coverage) $(call scripts_of,guest) $(call scripts_of,fuzz) \
 	$(call scripts_of,mutants) $(call scripts_of,cross)
 
 # Installing comes first and in a process of its own: it may bring the compiler that make looks for.

@@ -25,7 +25,8 @@
  *
  * Only this region knows the used index after a crash, and only the front-end knows it after a
  * stop, in which a driver may have started over. `settled` tells the two apart: the ring was
- * stopped by GET_VRING_BASE, with nothing in flight. Zero, as others leave it, says no.
+ * stopped by GET_VRING_BASE, with nothing in flight, and the front-end has gone on since, so it got
+ * the answer. Zero, as others leave it, says no.
  *
  * Indices are stored little-endian as everything in shared memory is; only vubox reads them.
  */
@@ -104,11 +105,11 @@ static bool was_settled(const struct inflight *in)
 	return settled != 0 && !any;
 }
 
-void inflight_packed_settle(const struct inflight *in)
+void inflight_packed_settle(struct guest *region)
 {
 	uint8_t settled = 1;
 
-	guest_copy_out(guest_at(in->region, REGION(settled)), &settled, sizeof(settled));
+	guest_copy_out(guest_at(region, REGION(settled)), &settled, sizeof(settled));
 }
 
 int inflight_packed_attach(struct inflight *in, struct guest *region, uint16_t desc_num,

@@ -325,6 +325,8 @@ void message_read(struct session *s)
 				s->received - sizeof(m->header) < m->header.size)
 				continue;
 		}
+		for (uint16_t i = 0; i < s->device->queue_count; i++)
+			queue_settle(&s->device->queues[i]);
 		dispatch(s);
 		if (s->state != SESSION_OPEN || s->pausing || s->replying)
 			return;

@@ -144,17 +144,20 @@ int queue_start(struct queue *q, const char **why)
 {
 	const struct session *s = &q->device->session;
 	bool fresh = !q->started || q->base_set || q->broken;
-	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0;
+	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0, was_broken = q->broken;
 
 	ASSERT(q->in_flight == 0);
 	*why = "its size or its addresses were not set";
 	if (!q->addr_set || q->size == 0)
 		return -EINVAL;
 	if (fresh) {
-		int error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
+		int error;
 
+		q->broken = false;
+		error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
 		if (error == 0)
 			error = queue_resume(q, why);
+		q->broken = was_broken;
 		if (error < 0)
 			return error;
 	}
@@ -211,12 +214,22 @@ bool queue_suspend(struct queue *q)
 	return q->in_flight > 0;
 }
 
-void queue_settle(struct queue *q)
+void queue_answer(struct queue *q)
 {
 	const struct inflight *in = &q->ring.inflight;
 
-	if (q->started && in->packed && in->resubmit_left == 0 && !q->suspended)
-		inflight_packed_settle(in);
+	q->answered = q->started && in->packed && in->resubmit_left == 0 && !q->suspended;
+}
+
+void queue_settle(struct queue *q)
+{
+	struct guest *region;
+
+	if (!q->answered)
+		return;
+	q->answered = false;
+	if (session_inflight_region(&q->device->session, q->index, &region) == 0 && region)
+		inflight_packed_settle(region);
 }
 
 void queue_remap(struct queue *q)
@@ -228,6 +241,8 @@ void queue_remap(struct queue *q)
 	if (vring_map(&q->ring, &q->device->session.mem, &q->addr, q->ring.size, q->ring.packed,
 		    &why) < 0) {
 		vring_unmap(&q->ring);
+		/* Not by its driver, who goes on where the record says: nothing is forgotten. */
+		q->ring.inflight = (struct inflight){ 0 };
 		queue_break(q, why);
 	}
 }
@@ -235,7 +250,7 @@ void queue_remap(struct queue *q)
 void queue_reset(struct queue *q)
 {
 	queue_stop(q);
-	q->enabled = q->addr_set = q->base_set = q->broken = false;
+	q->enabled = q->addr_set = q->base_set = q->broken = q->answered = false;
 	q->size = 0;
 	q->base = 0;
 	q->ring = (struct vring){ 0 };

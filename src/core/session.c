@@ -248,7 +248,8 @@ int session_inflight_region(const struct session *s, uint16_t queue, struct gues
 	uint64_t bytes = inflight_region_bytes(packed, s->inflight_queue_size);
 
 	*region = NULL;
-	if (!s->has_inflight || queue >= s->inflight_queues)
+	if (!s->has_inflight || queue >= s->inflight_queues ||
+		!session_has(s, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
 		return 0;
 	if (bytes * (queue + 1u) > s->inflight_bytes)
 		return -EINVAL;

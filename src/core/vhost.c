@@ -221,7 +221,7 @@ int vhost_get_vring_base(struct session *s, struct message *m, const char **why)
 
 	if (!q)
 		return -EINVAL;
-	queue_settle(q);
+	queue_answer(q);
 	queue_stop(q);
 	m->payload.state.num = q->base;
 	m->header.size = sizeof(m->payload.state);

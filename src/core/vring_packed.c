@@ -66,8 +66,8 @@ static void set_places(struct vring *ring, uint16_t avail, uint16_t used)
 }
 
 /*
- * Whether no descriptor was ever used. After a round with a wrap counter of 1, as the first one has,
- * one at least has the flag: no chain is longer than a round.
+ * Whether no descriptor was ever used. After a round with a wrap counter of 1, as the first one
+ * has, one at least has the flag: no chain is longer than a round.
  */
 static bool is_unused(const struct vring *ring)
 {
@@ -94,6 +94,21 @@ int packed_start(struct vring *ring, uint32_t base, const char **why)
 	return 0;
 }
 
+/*
+ * What the last life had pushed and not published lies, as used, behind the place where the driver
+ * looks next: the next publication, of fewer perhaps, would show it. Makes it available again;
+ * nobody reads more of it than the flags, for the region has the copies.
+ */
+static void take_back(const struct vring *ring, uint16_t slots)
+{
+	for (uint16_t i = 0, at = ring->used_idx; i < slots; i++, at = step(ring, at, 1)) {
+		uint16_t flags = guest_load16(slot(ring, at, FLAGS_OFF));
+
+		if (((flags & PVIRTQ_DESC_F_USED) != 0) == ((at & WRAP) != 0))
+			guest_store16(slot(ring, at, FLAGS_OFF), flags ^ PVIRTQ_DESC_F_USED);
+	}
+}
+
 int packed_track(struct vring *ring, struct guest *region, uint16_t desc_num)
 {
 	struct inflight *in = &ring->inflight;
@@ -110,8 +125,10 @@ int packed_track(struct vring *ring, struct guest *region, uint16_t desc_num)
 		committed = ((flags & PVIRTQ_DESC_F_USED) != 0) == ((in->old_used & WRAP) != 0);
 	}
 	taken = inflight_packed_recover(in, ring->size, committed, &slots);
-	if (taken >= 0)
-		set_places(ring, step(ring, in->used, slots), in->used);
+	if (taken < 0)
+		return taken;
+	set_places(ring, step(ring, in->used, slots), in->used);
+	take_back(ring, slots);
 	return taken;
 }
 

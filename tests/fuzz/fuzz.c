@@ -10,6 +10,14 @@ static struct {
 	char *first_data, *kept_data, *kept_bss;
 } state;
 
+void (*fuzz_on_guest)(const char *what, const void *at, size_t len);
+
+void fuzz_guest_hook(const char *what, const void *at, size_t len)
+{
+	if (fuzz_on_guest)
+		fuzz_on_guest(what, at, len);
+}
+
 uint8_t take8(struct input *in)
 {
 	if (in->left == 0)

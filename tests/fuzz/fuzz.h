@@ -28,6 +28,9 @@ void life_fresh(void);
 void life_keep(void);
 void life_back(void);
 
+/* If set: before every access to guest memory; what is "load" or "store". */
+extern void (*fuzz_on_guest)(const char *what, const void *at, size_t len);
+
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len);
 
 #endif

@@ -2,13 +2,13 @@
 # Fuzzes each target, from its seed corpus and with a fixed seed.
 # hang guard: 7200 s
 #
-#     tests/fuzz/run.sh [SECONDS]       for each target; default: 15
+#     tests/fuzz/run.sh [SECONDS]       for each target; default: 10
 #
 # TARGETS="msg chain" picks some. What is found and, with SECONDS given, what widens the coverage is
 # kept in build/fuzz/.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
-seconds=${1:-15}
+seconds=${1:-10}
 out=build/fuzz
 bin=build/tests/fuzz
 failed=0
@@ -40,7 +40,7 @@ check()
 }
 
 mkdir -p "$out"
-for target in ${TARGETS:-msg chain inflight opts}; do
+for target in ${TARGETS:-msg chain chain_packed inflight opts}; do
 	seeds=tests/fuzz/corpus/$target
 	dict=
 	[ ! -f "tests/fuzz/$target.dict" ] || dict=-dict=tests/fuzz/$target.dict

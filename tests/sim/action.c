@@ -22,11 +22,8 @@ static void restart(struct front *f)
 	life_ticks(fake_random(4));
 	if (!f->connected)
 		return;
-	if (q->evil) {
-		memset(q->avail_at, 0, ring_bytes(q, 1));
-		memset(q->used_at, 0, ring_bytes(q, 2));
-		q->base = 0;
-	}
+	if (q->evil)
+		ring_clear(q);
 	(void)front_start_queue(f, q);
 }
 
@@ -65,6 +62,10 @@ static void reset(struct front *f)
 	uint64_t zero = 0;
 	bool told;
 
+	/* The driver starts over, whether it is heard or not. */
+	if (front_has(f, VHOST_USER_PROTOCOL_F_RESET_DEVICE) ||
+		front_has(f, VHOST_USER_PROTOCOL_F_STATUS))
+		f->fresh = true;
 	if (front_has(f, VHOST_USER_PROTOCOL_F_RESET_DEVICE) && fake_random(2) == 0)
 		told = wire_tell(f, VHOST_USER_RESET_DEVICE, NULL, 0, -1);
 	else if (front_has(f, VHOST_USER_PROTOCOL_F_STATUS))
@@ -76,7 +77,6 @@ static void reset(struct front *f)
 	for (unsigned i = 0; i < f->queue_count; i++)
 		f->queues[i].running = false;
 	life_ticks(fake_random(4));
-	f->fresh = true;
 	front_up(f);
 }
 

@@ -92,6 +92,14 @@ static bool tell_state(struct front *f, uint32_t id, const struct sim_queue *q, 
 	return wire_tell(f, id, &s, sizeof(s), -1);
 }
 
+/* Where it goes on; after a death, what a front-end thinks: in-flight tracking knows better. */
+static uint32_t base_of(const struct sim_queue *q)
+{
+	if (q->base_known || fake_random(2) == 0)
+		return q->base;
+	return q->format->base_guessed(q);
+}
+
 bool front_start_queue(struct front *f, struct sim_queue *q)
 {
 	struct vhost_user_vring_addr a = { .index = q->index,
@@ -100,11 +108,12 @@ bool front_start_queue(struct front *f, struct sim_queue *q)
 		.used = memory_user(&f->memory, q->used) };
 	uint64_t index = q->index;
 	bool err = fake_random(2) == 0;
+	uint32_t base = base_of(q);
 
 	notify_all_again(q);
 	q->polled = fake_random(16) == 0;
 	if (!tell_state(f, VHOST_USER_SET_VRING_NUM, q, q->size) ||
-		!tell_state(f, VHOST_USER_SET_VRING_BASE, q, q->base) ||
+		!tell_state(f, VHOST_USER_SET_VRING_BASE, q, base) ||
 		!wire_tell(f, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), -1) ||
 		(err && !wire_tell(f, VHOST_USER_SET_VRING_ERR, &index, 8, q->err)) ||
 		!wire_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, q->call))
@@ -113,7 +122,9 @@ bool front_start_queue(struct front *f, struct sim_queue *q)
 		index |= VHOST_USER_VRING_NO_FD;
 	f->fresh = false;
 	q->running = true;
-	q->walked_place = 0;
+	q->base = base;
+	q->base_known = false;
+	q->walked_place = q->begun_place = 0;
 	q->used_loads = 0;
 	if (!wire_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, q->polled ? -1 : q->kick))
 		return false;
@@ -139,10 +150,11 @@ bool front_stop_queue(struct front *f, struct sim_queue *q)
 		return false;
 	q->running = false;
 	if (!q->evil && !front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) &&
-		reply.num != ring_used_idx(q))
-		fake_die("queue %u.%u stopped at %u, and %u are in its used ring", f->index,
-			q->index, reply.num, ring_used_idx(q));
-	q->base = (uint16_t)reply.num;
+		reply.num != q->format->base(q))
+		fake_die("queue %u.%u stopped at %x, and the driver has got as far as %x", f->index,
+			q->index, reply.num, q->format->base(q));
+	q->base = reply.num;
+	q->base_known = true;
 	return true;
 }
 
@@ -201,11 +213,13 @@ static bool negotiate(struct front *f)
 	if (!wire_ask(f, VHOST_USER_GET_FEATURES, NULL, 0, &offer, sizeof(offer)))
 		return false;
 	if (f->fresh) {
-		start_over(f);
 		keep = (uint64_t)fake_random(UINT32_MAX) << 32 | fake_random(UINT32_MAX);
-		keep |= VIRTIO_F_VERSION_1 |
-			(fake_random(4) > 0 ? VHOST_USER_F_PROTOCOL_FEATURES : 0);
-		f->features = offer & keep & ~VIRTIO_F_RING_PACKED;
+		keep |= VIRTIO_F_VERSION_1;
+		/* Where it was agreed on, it is for the whole connection. */
+		if (fake_random(4) > 0 || f->negotiated)
+			keep |= VHOST_USER_F_PROTOCOL_FEATURES;
+		f->features = offer & keep;
+		start_over(f);
 	} else if ((fallback & ~offer) != 0) {
 		fake_die("features were offered before, and are not now");
 	}
@@ -219,11 +233,14 @@ static bool negotiate(struct front *f)
 		return false;
 	if (f->fresh)
 		f->protocol = fake_random(3) == 0 ? protocol & keep >> 3 : protocol;
+	if (f->fresh && fake_random(2) == 0)
+		f->protocol &= ~(1ull << VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT);
 	/* This one needs both others. */
 	if (!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) ||
 		!front_has(f, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
 		f->protocol &= ~(1ull << VHOST_USER_PROTOCOL_F_GET_VRING_BASE_SKIP_DRAIN);
 	f->acks = front_has(f, VHOST_USER_PROTOCOL_F_REPLY_ACK);
+	f->negotiated = true;
 	return wire_tell(
 		f, VHOST_USER_SET_PROTOCOL_FEATURES, &f->protocol, sizeof(f->protocol), -1);
 }
@@ -356,7 +373,7 @@ static void say_connected(struct front *f)
 	if (f->fd < 0)
 		fake_die(f->client ? "nobody connects to %s" : "nobody listens on %s", f->path);
 	f->connected = true;
-	f->acks = f->shares = false;
+	f->acks = f->shares = f->negotiated = false;
 }
 
 void front_up(struct front *f)

@@ -6,15 +6,10 @@
 
 #include <string.h>
 
-/* One tick looks at no more than this, however bad the driver: budgets see to it. */
-enum { TICK_ACCESSES_MAX = 100000, USED_LOADS_MAX = 3 };
+#include "spec/virtio_blk.h"
 
-/* Whether [gpa, gpa + len) is in the part of a ring that the device writes. */
-static bool in_used_ring(const struct sim_queue *q, uint64_t gpa, size_t len)
-{
-	return q->made && q->running && gpa - q->used < ring_bytes(q, 2) &&
-	       len <= ring_bytes(q, 2) - (gpa - q->used);
-}
+/* One tick looks at no more than this, however bad the driver: budgets see to it. */
+enum { TICK_ACCESSES_MAX = 100000 };
 
 static bool in_zone(const struct sim_queue *q, uint64_t gpa, size_t len)
 {
@@ -39,11 +34,19 @@ static void check_store(const struct front *f, uint64_t gpa, size_t len)
 {
 	if (f->evil || f->lawless)
 		return;
-	for (unsigned i = 0; i < f->queue_count; i++)
-		if (in_used_ring(&f->queues[i], gpa, len) && f->device->queues[i].broken)
+	for (unsigned i = 0; i < f->queue_count; i++) {
+		const struct sim_queue *q = &f->queues[i];
+
+		if (!ring_has(q, gpa, len))
+			continue;
+		if (f->device->queues[i].broken)
 			fake_die("queue %u.%u is broken, and its ring is written to", f->index, i);
+		if (!q->evil)
+			q->format->check_store(q, gpa, len);
+		return;
+	}
 	for (unsigned i = 0; i < f->queue_count; i++)
-		if (in_used_ring(&f->queues[i], gpa, len) || in_zone(&f->queues[i], gpa, len))
+		if (in_zone(&f->queues[i], gpa, len))
 			return;
 	while (len > 0) {
 		size_t part = in_buffers(f, gpa);
@@ -58,37 +61,31 @@ static void check_store(const struct front *f, uint64_t gpa, size_t len)
 	}
 }
 
-static void check_head(struct sim_queue *q, const struct sim_request *r)
+/*
+ * The header of a request is what a device reads first of it: so they begin in the order in which
+ * they were made available, in every life, and whatever its format says they were taken from.
+ */
+static void check_begin(struct front *f, uint64_t gpa)
 {
-	if ((int32_t)(r->place - q->walked_place) < 0)
-		fake_die("queue %u.%u: head %u is taken out of order", q->front->index, q->index,
-			r->head);
-	q->walked_place = r->place;
-	if (++q->walks > CONFIG_BUDGET)
-		fake_die("queue %u.%u: more than %d requests in one turn", q->front->index,
-			q->index, CONFIG_BUDGET);
+	for (const struct sim_request *r = w.requests; r < w.requests + REQS_MAX; r++) {
+		struct sim_queue *q = r->queue;
+
+		if (!q || q->front != f || !request_begins(r, gpa))
+			continue;
+		if ((int32_t)(r->place - q->begun_place) < 0)
+			fake_die("queue %u.%u: head %u is begun out of order", f->index, q->index,
+				r->head);
+		q->begun_place = r->place;
+	}
 }
 
-/*
- * Heads are looked at in the order in which they were made available, in every life, and not too
- * many in one turn. The used index is the device's own: it is only read where a ring starts.
- */
 static void check_load(struct front *f, uint64_t gpa, size_t len)
 {
-	for (unsigned i = 0; i < f->queue_count; i++) {
-		struct sim_queue *q = &f->queues[i];
-		struct sim_request *r;
-
-		if (q->evil || !q->made)
-			continue;
-		if (gpa == q->used + 2 && ++q->used_loads > USED_LOADS_MAX)
-			fake_die("queue %u.%u: the used index is read back", f->index, i);
-		if (len != 16 || gpa - q->desc >= ring_bytes(q, 0))
-			continue;
-		r = q->by_head[(gpa - q->desc) / 16];
-		if (r)
-			check_head(q, r);
-	}
+	for (unsigned i = 0; i < f->queue_count; i++)
+		if (!f->queues[i].evil && f->queues[i].made)
+			f->queues[i].format->check_load(&f->queues[i], gpa, len);
+	if (f->blk && len <= sizeof(struct virtio_blk_req))
+		check_begin(f, gpa);
 }
 
 static void flip(struct front *f, char *at, size_t len)

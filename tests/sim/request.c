@@ -339,3 +339,11 @@ void request_release(struct sim_request *r)
 		disk_unlock(&r->queue->front->disk, r->sector, r->sectors, r->write_lock);
 	r->locked = false;
 }
+
+bool request_begins(const struct sim_request *r, uint64_t gpa)
+{
+	for (unsigned i = 0; i < r->seg_count && !r->segs[i].writable; i++)
+		if (r->segs[i].len > 0)
+			return r->segs[i].gpa == gpa;
+	return false;
+}

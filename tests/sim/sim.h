@@ -9,10 +9,11 @@
  *     action.c  … what they do while their drivers are at work
  *     guest.c   between two accesses to memory: may this one be? then drivers have a turn
  *     memory.c  guest memory: regions, and who uses what of them
- *     driver.c  the good driver: its rings
+ *     driver.c  the good driver: its steps
+ *     ring.c    … its rings, and what the device may do with them: split and packed have files
  *     request.c … its requests, and what must come of them
  *     disk.c    what the disk must hold, now and after a loss of power
- *     evil.c    the bad driver
+ *     evil.c    the bad driver, with evil_packed.c
  */
 #ifndef SIM_H
 #define SIM_H
@@ -98,7 +99,7 @@ void disk_flushed(struct disk *d, uint64_t since);
 void disk_check_read(const struct disk *d, uint64_t sector, uint32_t count, const uint8_t *bytes);
 void disk_check(const struct disk *d, bool after_power_loss);
 
-/* ---- driver.c, request.c ---- */
+/* ---- ring.c, ring_split.c, ring_packed.c ---- */
 
 enum { SEGS_MAX = 40, BYTES_MAX = 8192, REQS_MAX = 96 };
 
@@ -109,14 +110,15 @@ struct seg {
 };
 
 struct sim_request {
-	struct sim_queue *queue; /* NULL: free */
-	uint16_t head, desc_count;
-	uint16_t descs[RING_MAX];
-	uint64_t table; /* indirect: its table, and its bytes */
+	struct sim_queue *queue;   /* NULL: free */
+	uint16_t head, desc_count; /* split: its first descriptor; packed: its buffer id */
+	uint16_t descs[RING_MAX];  /* split: which they are */
+	uint64_t table;            /* indirect: its table, and its bytes */
 	uint32_t table_len;
 	unsigned seg_count;
 	uint32_t readable, writable; /* bytes */
-	uint32_t place;              /* in the order of the avail ring */
+	uint32_t place;              /* in the order in which requests are made available */
+	bool shown;                  /* … and it is, as far as the driver has to do with it */
 
 	uint32_t type, id;
 	uint64_t sector;
@@ -131,8 +133,13 @@ struct sim_request {
 
 enum driver_state { AWAKE, ARMING, ASLEEP };
 
+/*
+ * A ring and its driver. Indices count from its birth and do not wrap: a format makes of them
+ * what its memory holds. Of a split ring they count chains, of a packed one descriptors.
+ */
 struct sim_queue {
 	struct front *front;
+	const struct ring_format *format;
 	uint16_t index, size;
 	uint64_t desc, avail, used; /* guest addresses */
 	char *desc_at, *avail_at, *used_at;
@@ -140,25 +147,71 @@ struct sim_queue {
 	bool running; /* between SET_VRING_KICK and the end of GET_VRING_BASE */
 	bool up;      /* it was started on this connection */
 	bool enabled, polled, evil;
-	uint16_t base;
-	uint16_t avail_idx, published, kicked, last_used;
+	uint32_t base;   /* what SET_VRING_BASE said last, or GET_VRING_BASE */
+	bool base_known; /* it is where the ring goes on */
+	uint32_t avail_idx, published, kicked, last_used;
+	uint32_t event; /* a call is wanted when this one is used */
 	bool kick_due;
+	uint16_t held_flags; /* packed: of the first descriptor that is not published */
+	bool wild_ids;       /* packed: buffer ids are any numbers */
 	enum driver_state state;
 	int kick, call, err;
 	uint16_t desc_free, outstanding;
-	struct sim_request *by_head[RING_MAX];
+	struct sim_request *by_slot[RING_MAX]; /* of the descriptor that it begins with */
 	bool desc_busy[RING_MAX];
-	uint32_t next_place, walked_place;
+	uint32_t next_place, walked_place, begun_place;
 	unsigned walks;      /* of heads, in this tick */
 	unsigned used_loads; /* of the used index, since it was started */
 	uint64_t zone;       /* evil: where its buffers are */
 	uint32_t zone_len;
 };
 
+/* A format of rings: what its driver does, and what it knows of the device. */
+struct ring_format {
+	uint32_t (*bytes)(const struct sim_queue *q, int part); /* 0 desc, 1 avail, 2 used */
+	uint16_t (*next_size)(uint16_t size);                   /* the next smaller one */
+	/* Memory as its history would have left it; the base that a front-end gives. */
+	uint32_t (*begin)(struct sim_queue *q);
+	/* Puts a request into the ring, where the device does not see it yet. False: no room. */
+	bool (*describe)(struct sim_queue *q, struct sim_request *r);
+	void (*release)(struct sim_queue *q, const struct sim_request *r);
+	void (*publish)(struct sim_queue *q);
+	bool (*wants_kick)(const struct sim_queue *q);
+	/* Asks for a call when `event` is used; asks for none. */
+	void (*ask)(struct sim_queue *q, uint32_t event);
+	void (*refuse)(struct sim_queue *q);
+	/* How far the device has come, as the driver sees it; the next that came back. */
+	uint32_t (*end)(const struct sim_queue *q);
+	struct sim_request *(*take)(struct sim_queue *q, uint32_t *written);
+	/* What GET_VRING_BASE says when all that was taken is given back. */
+	uint32_t (*base)(const struct sim_queue *q);
+	/* What a front-end gives after its back-end has died: one way of several. */
+	uint32_t (*base_guessed)(const struct sim_queue *q);
+	/* Judges a store into a part that the device writes, and a load at gpa. */
+	void (*check_store)(const struct sim_queue *q, uint64_t gpa, size_t len);
+	void (*check_load)(struct sim_queue *q, uint64_t gpa, size_t len);
+};
+extern const struct ring_format ring_split, ring_packed;
+
 void ring_make(struct sim_queue *q);
-uint32_t ring_bytes(const struct sim_queue *q, int part); /* 0 desc, 1 avail, 2 used */
 void ring_drop(struct sim_queue *q);
-uint16_t ring_used_idx(const struct sim_queue *q);
+/* An evil driver starts over. */
+void ring_clear(struct sim_queue *q);
+uint32_t ring_bytes(const struct sim_queue *q, int part);
+/* Whether [gpa, gpa + len) is in a part of a ring that the device writes. */
+bool ring_has(const struct sim_queue *q, uint64_t gpa, size_t len);
+/* Whether something came back that the driver is to be called for. */
+bool ring_owes_call(const struct sim_queue *q);
+/* The device looks at the first descriptor of a request. */
+void ring_walks(struct sim_queue *q, const struct sim_request *r);
+uint16_t ring_get16(const char *at);
+void ring_put16(char *at, uint16_t v);
+struct virtq_desc ring_desc(const struct memory *m, const struct seg *s);
+
+bool ring_feature(const struct sim_queue *q, uint64_t feature);
+
+/* ---- driver.c, request.c ---- */
+
 void driver_step(struct sim_queue *q);
 /* Before everything sleeps: does what is due; true if the device was kicked. */
 bool driver_settle(struct sim_queue *q);
@@ -175,12 +228,23 @@ bool request_make(struct sim_queue *q, struct sim_request *r, uint8_t *bytes);
 void request_check(struct sim_request *r, uint32_t written);
 /* Gives back what it holds of the disk. */
 void request_release(struct sim_request *r);
+/* Whether the device reads its header at this address. */
+bool request_begins(const struct sim_request *r, uint64_t gpa);
 
-/* ---- evil.c ---- */
+/* ---- evil.c, evil_packed.c ---- */
 
 void evil_step(struct sim_queue *q);
 /* Before a load of what an evil driver can write. */
 void evil_flip(struct sim_queue *q, char *at, size_t len);
+
+/* What both formats use: an address, a length, flags, a descriptor; good just often enough. */
+uint64_t evil_addr(const struct sim_queue *q);
+uint32_t evil_len(const struct sim_queue *q);
+uint16_t evil_flags(void);
+/* Of a packed ring: a step of its own; a chain of three; flips what is at a load. */
+void evil_packed_step(struct sim_queue *q);
+void evil_packed_offer(struct sim_queue *q, const struct virtq_desc *d, bool indirect);
+bool evil_packed_flip(struct sim_queue *q, uint64_t gpa, char *at, size_t len);
 
 /* ---- front.c ---- */
 
@@ -188,11 +252,12 @@ struct front {
 	unsigned index;
 	struct device *device;
 	bool blk, evil, connected;
-	bool acks, shares; /* on this connection: REPLY_ACK is in force, memory is shared */
-	bool fresh;        /* the driver starts over at the next connection */
-	bool lawless;      /* until then nothing is promised */
-	bool client;       /* the device connects to us */
-	bool growing;      /* its disk may become larger at any time */
+	/* On this connection: REPLY_ACK is in force, memory is shared, features are agreed on. */
+	bool acks, shares, negotiated;
+	bool fresh;   /* the driver starts over at the next connection */
+	bool lawless; /* until then nothing is promised */
+	bool client;  /* the device connects to us */
+	bool growing; /* its disk may become larger at any time */
 	int listener, fd, backend_fd, inflight_fd;
 	uint64_t features, protocol;
 	uint16_t queue_count, queue_size_max, queues_used;

@@ -9,13 +9,15 @@ UNIT_PORT := $(filter port_%,$(UNIT_NAMES))
 UNIT += $(UNIT_NAMES:%=$(T)/unit/%)
 UNIT_ASAN := $(UNIT_NAMES:%=$(T)/unit-asan/%)
 
+coverage-binaries: $(patsubst %,$(T)/coverage/%,$(filter-out $(UNIT_PORT),$(UNIT_NAMES)))
+
 UNIT_HEADERS := $(HEADERS) $(wildcard tests/unit/*.h) src/main.c
 UNIT_FLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -g -Wall -Wextra -Werror \
 	-Iinclude -Iport -Itests/unit
 UNIT_CC_unit := $(HOST_CC) -O1
 UNIT_CC_unit-asan := clang -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all
-UNIT_CC_unit-cov := gcc -O0 --coverage
+UNIT_CC_coverage = $(COVERAGE_CC)
 
 UNIT_BASE_FILES := $(wildcard src/base/*.c) tests/unit/unit.c
 UNIT_FAKE_FILES := $(filter-out src/main.c,$(wildcard src/*.c src/*/*.c)) \
@@ -36,19 +38,10 @@ $(T)/$(1)/%: $(T)/obj/$(1)/tests/unit/%.o $$(UNIT_FAKE_FILES:%.c=$(T)/obj/$(1)/%
 	@mkdir -p $$(@D)
 	$$(UNIT_CC_$(1)) $$^ -o $$@
 endef
-$(foreach v,unit unit-asan unit-cov,$(eval $(call unit_rules,$(v))))
+$(foreach v,unit unit-asan coverage,$(eval $(call unit_rules,$(v))))
 
 unit: $(UNIT) $(UNIT_ASAN)
 	sh tests/run.sh $(UNIT) $(UNIT_ASAN)
 
-# Lines of src/ that the unit tests run, by file.
-unit-coverage: $(UNIT_NAMES:%=$(T)/unit-cov/%)
-	find $(T)/obj/unit-cov -name '*.gcda' -delete
-	for suite in $^; do $$suite >/dev/null || exit 1; done
-	cd $(T)/obj/unit-cov && for o in src/*/*.o port/*.o src/*.o; do \
-		gcov -n -o $$o $$o 2>/dev/null | grep -A 1 "^File '\(src\|port\)/"; done | \
-		sed -n "s/^File '\(.*\)'/\1/p; s/^Lines executed:\(.*\)/    \1/p" | \
-		paste - - | sort -u
-
 .SECONDARY:
-.PHONY: unit unit-coverage
+.PHONY: unit
