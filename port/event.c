@@ -4,8 +4,8 @@
  * Eventfds and pipes have no MSG_DONTWAIT, and whether they block is a flag that the front-end
  * shares and may change at any moment. So a timer watches over the calls that might block: the
  * descriptor of one that lasts over two of its ticks is given O_NONBLOCK, which the kernel looks at
- * when it restarts the call. The timer starts with such a call, and ends when there was none between
- * two ticks.
+ * when it restarts the call. The timer starts with such a call, and ends when there was none in
+ * between two ticks.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -144,20 +144,17 @@ int queue_start(struct queue *q, const char **why)
 {
 	const struct session *s = &q->device->session;
 	bool fresh = !q->started || q->base_set || q->broken;
-	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0, was_broken = q->broken;
+	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0;
 
 	ASSERT(q->in_flight == 0);
 	*why = "its size or its addresses were not set";
 	if (!q->addr_set || q->size == 0)
 		return -EINVAL;
 	if (fresh) {
-		int error;
+		int error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
 
-		q->broken = false;
-		error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
 		if (error == 0)
 			error = queue_resume(q, why);
-		q->broken = was_broken;
 		if (error < 0)
 			return error;
 	}
