@@ -4,6 +4,15 @@
 
 #include "port.h"
 
+/* <linux/fs.h>, which musl does not bring: what is asked of block devices by ioctl(2). */
+#define FS_BLKSSZGET    _IO(0x12, 104)
+#define FS_BLKGETSIZE64 _IOR(0x12, 114, size_t)
+#define FS_BLKDISCARD   _IO(0x12, 119)
+#define FS_BLKIOMIN     _IO(0x12, 120)
+#define FS_BLKIOOPT     _IO(0x12, 121)
+#define FS_BLKPBSZGET   _IO(0x12, 123)
+#define FS_BLKZEROOUT   _IO(0x12, 127)
+
 /* The kernel takes at most so many pieces in one vectored call (UIO_MAXIOV). */
 enum { ENGINE_PIECES_MAX = 1024 };
 

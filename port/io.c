@@ -18,8 +18,6 @@ _Static_assert(sizeof(struct span) == sizeof(struct iovec) &&
 /* <linux/fs.h> and <linux/falloc.h>, which musl does not bring. */
 enum { FS_RWF_DSYNC = 2 };
 enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16 };
-#define FS_BLKDISCARD _IO(0x12, 119)
-#define FS_BLKZEROOUT _IO(0x12, 127)
 
 static struct {
 	struct port_io *done, *done_last;
@@ -28,6 +26,7 @@ static struct {
 	char zeroes[4096]; /* never written; not const, which would put it into the binary */
 } state;
 
+/* calls: nothing */
 void engine_done(struct port_io *io, int result)
 {
 	io->result = result;
@@ -39,6 +38,7 @@ void engine_done(struct port_io *io, int result)
 	state.done_last = io;
 }
 
+/* calls: nothing */
 int engine_fd(const struct port_io *io)
 {
 	const struct port_file *f = io->file;
@@ -52,6 +52,7 @@ int engine_fd(const struct port_io *io)
 	return mask % f->direct_memory == 0 ? f->fd_direct : f->fd;
 }
 
+/* calls: nothing */
 void engine_advance(struct port_io *io, uint64_t n)
 {
 	ASSERT(n <= io->left);
@@ -194,6 +195,8 @@ static int zero(struct port_io *io)
 	return write_zeroes(io);
 }
 
+/* calls: preadv pwritev pwritev2 fdatasync fallocate */
+/* calls: ioctl(FS_BLKDISCARD) ioctl(FS_BLKZEROOUT) */
 void engine_sync_run(struct port_io *io)
 {
 	bool flush = io->op == PORT_IO_FLUSH;
@@ -235,6 +238,7 @@ static void start(struct port_io *io)
 	engine_sync_run(io);
 }
 
+/* calls: nothing */
 void port_io_read(
 	struct port_io *io, struct port_file *file, struct sink to, uint64_t offset, uint32_t len)
 {
@@ -247,6 +251,7 @@ void port_io_read(
 	start(io);
 }
 
+/* calls: nothing */
 void port_io_write(struct port_io *io, struct port_file *file, struct source from, uint64_t offset,
 	uint32_t len, bool sync)
 {
@@ -260,12 +265,14 @@ void port_io_write(struct port_io *io, struct port_file *file, struct source fro
 	start(io);
 }
 
+/* calls: nothing */
 void port_io_flush(struct port_io *io, struct port_file *file)
 {
 	*io = (struct port_io){ .file = file, .op = PORT_IO_FLUSH };
 	start(io);
 }
 
+/* calls: nothing */
 void port_io_discard(
 	struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len, bool sync)
 {
@@ -275,6 +282,7 @@ void port_io_discard(
 	start(io);
 }
 
+/* calls: nothing */
 void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
 	bool keep, bool sync)
 {
@@ -287,6 +295,7 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 	start(io);
 }
 
+/* calls: nothing */
 void port_io_cancel(struct port_io *io)
 {
 	if (!io->file || io->cancelled)
@@ -296,16 +305,19 @@ void port_io_cancel(struct port_io *io)
 		uring_cancel(io);
 }
 
+/* calls: nothing */
 void port_io_submit(void)
 {
 	uring_submit();
 }
 
+/* calls: nothing */
 bool port_io_ready(void)
 {
 	return state.done || uring_ready();
 }
 
+/* calls: nothing */
 struct port_io *port_io_reap(void)
 {
 	struct port_io *io;
@@ -320,11 +332,13 @@ struct port_io *port_io_reap(void)
 	return io;
 }
 
+/* calls: nothing */
 unsigned port_io_pending(void)
 {
 	return state.pending;
 }
 
+/* calls: nothing */
 int port_io_event(void)
 {
 	return uring_event();

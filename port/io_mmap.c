@@ -35,6 +35,7 @@ static void copy(struct port_io *io)
 	}
 }
 
+/* calls: fdatasync */
 void engine_mmap_run(struct port_io *io)
 {
 	struct port_file *f = io->file;

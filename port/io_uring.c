@@ -142,6 +142,7 @@ static int attach(int fd, const struct params *p)
 	return 0;
 }
 
+/* calls at the start: io_uring_setup io_uring_register mmap(!PROT_EXEC) eventfd close */
 int uring_open(void)
 {
 	struct params p;
@@ -171,12 +172,14 @@ int uring_open(void)
 	return 0;
 }
 
+/* calls: nothing */
 void uring_awake(void)
 {
 	if (state.open && state.cq_flags)
 		__atomic_store_n(state.cq_flags, CQ_EVENTFD_DISABLED, __ATOMIC_RELAXED);
 }
 
+/* calls: nothing */
 bool uring_may_sleep(void)
 {
 	if (!state.open)
@@ -190,6 +193,7 @@ bool uring_may_sleep(void)
 	       !uring_ready();
 }
 
+/* calls: nothing */
 int uring_event(void)
 {
 	return state.open ? state.event : -1;
@@ -257,6 +261,7 @@ static void entry_put(void)
 	state.queued++;
 }
 
+/* calls: nothing */
 bool uring_start(struct port_io *io)
 {
 	struct sqe *e = by_fallocate(io) ? entry_get() : NULL;
@@ -268,6 +273,7 @@ bool uring_start(struct port_io *io)
 	return true;
 }
 
+/* calls: nothing */
 void uring_cancel(const struct port_io *io)
 {
 	struct sqe *e = entry_get();
@@ -300,6 +306,7 @@ static void bury(void)
 	state.queued = 0;
 }
 
+/* calls: io_uring_enter */
 void uring_submit(void)
 {
 	uint32_t work;
@@ -320,6 +327,7 @@ void uring_submit(void)
 		bury();
 }
 
+/* calls: nothing */
 bool uring_ready(void)
 {
 	return state.open && (state.queued > 0 || *state.cq_head != __atomic_load_n(state.cq_tail,
@@ -362,6 +370,7 @@ again:
 		engine_sync_run(io);
 }
 
+/* calls: nothing */
 void uring_collect(void)
 {
 	uint32_t head;

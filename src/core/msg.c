@@ -240,10 +240,12 @@ static void dispatch(struct session *s)
 	if (!row->name) {
 		refuse(s, "a message that the protocol does not have", 0);
 	} else if (m->header.size < row->size_min || m->header.size > row->size_max) {
-		log_error(s->device->name, "%s has %u bytes", row->name, m->header.size);
+		if (log_allow(&s->limit, s->device->name))
+			log_error(s->device->name, "%s has %u bytes", row->name, m->header.size);
 		session_close(s, "its message has a wrong size");
 	} else if (m->fd_count > row->fds_max) {
-		log_error(s->device->name, "%s has %u descriptors", row->name, m->fd_count);
+		if (log_allow(&s->limit, s->device->name))
+			log_error(s->device->name, "%s has %u descriptors", row->name, m->fd_count);
 		session_close(s, "its message has too many descriptors");
 	} else if (row->feature == NEVER ||
 		   (row->feature != ANY && !session_has(s, row->feature))) {

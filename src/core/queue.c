@@ -155,8 +155,14 @@ int queue_start(struct queue *q, const char **why)
 
 		if (error == 0)
 			error = queue_resume(q, why);
-		if (error < 0)
+		if (error < 0) {
+			/* Its size may be new and its parts old: not to be used. */
+			uint32_t base = q->base;
+
+			queue_stop(q);
+			q->base = base;
 			return error;
+		}
 	}
 	state.polled -= queue_is_polled(q);
 	q->started = true;

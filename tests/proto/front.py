@@ -342,6 +342,14 @@ class Vubox:
             until(lambda: os.path.exists(self.path) or self.process.poll() is not None, "listening")
             assert self.process.poll() is None, self.said()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if exc[0]:
+            sys.stderr.write(self.said())
+        self.clean()
+
     def said(self):
         self.log.seek(0)
         return self.log.read()
