@@ -1,8 +1,8 @@
 /*
  * I/O between files and guest memory: the common part, and the engine of plain system calls.
  *
- * A request may be of 4 GiB, and be done while everybody waits. So what blocks is done in slices: the
- * first one at once, the others in turns with those of other requests, a few in a tick.
+ * A request may be of 4 GiB, and be done while everybody waits. So what blocks is done in slices:
+ * the first one at once, the others in turns with those of other requests, a few in a tick.
  */
 #include <errno.h>
 #include <fcntl.h>

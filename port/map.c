@@ -44,7 +44,7 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		if (at < start || at - start >= m->len)
 			continue;
 		page = m->base + (at - start) / m->page * m->page;
-		/* Each makes one mapping more, of which a process has not so many: then all at once. */
+		/* Each makes one mapping more, and a process has not so many. */
 		if (m->hit == HITS_MAX)
 			page = m->base;
 		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
