@@ -32,15 +32,16 @@ DEVICES ?= $(ALL_DEVICES)
 LEFT_OUT := $(filter-out $(DEVICES),$(ALL_DEVICES))
 WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))
 
+COMMA := ,
 WARN := -Wall -Wextra -Wconversion -Wno-sign-conversion -Wvla -Wstrict-prototypes \
 	-Wmissing-prototypes -Wshadow -Wpointer-arith
 CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCONFIG_VERSION='"$(VERSION)"' \
-	$(CONFIG) $(WITHOUT) -Iinclude -Iport $(CPPFLAGS)
+	$(CONFIG) $(WITHOUT) -Iinclude -Iport -I$(BUILD) $(CPPFLAGS)
 CFLAGS_ALL := -g $(WARN) $(if $(IS_CLANG),,-flto) -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-plt $(CFLAGS)
 LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -O2) -Wl,--gc-sections -Wl,--build-id=none \
 	-Wl,-z,noseparate-code -Wl,-z,common-page-size=64 -Wl,-z,norelro -Wl,-z,noexecstack \
-	-Wl,-T,port/discard.ld $(LDFLAGS)
+	$(if $(IS_MUSL),-Wl$(COMMA)-T$(COMMA)port/discard.ld) $(LDFLAGS)
 
 # What runs for every request is built for speed, the rest for size.
 HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/queue.c src/core/vring.c \
@@ -48,6 +49,8 @@ HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/queue.c src/core/v
 
 SOURCES := $(sort $(filter-out $(LEFT_OUT:%=src/dev/%.c),$(wildcard src/*.c src/*/*.c port/*.c)))
 HEADERS := $(wildcard include/*.h include/spec/*.h port/*.h)
+# What may be called in the cage, for this compiler's architecture and libc.
+CALLS := port/calls.sh $(wildcard port/*.c)
 OBJECTS := $(SOURCES:%.c=$(BUILD)/%.o)
 
 # ---- the binary ----
@@ -67,10 +70,15 @@ $(BUILD)/vubox.debug: $(OBJECTS)
 	$(CC) $(LDFLAGS_ALL) $(OBJECTS) -o $@
 
 $(HOT:%.c=$(BUILD)/%.o): OPT := -O2
-OPT := -Os
+OPT := $(if $(shell $(CC) -Oz -E -x c /dev/null 2>&1 >/dev/null),-Os,-Oz)
 $(BUILD)/%.o: %.c $(HEADERS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(OPT) $(CFLAGS_ALL) -c $< -o $@
+
+$(BUILD)/port/cage.o: $(BUILD)/calls.h
+$(BUILD)/calls.h: $(CALLS) $(BUILD)/flags
+	@mkdir -p $(@D)
+	sh port/calls.sh '$(CC)' $(filter %.c,$^) >$@.new && mv $@.new $@
 
 # Changed flags rebuild everything.
 $(BUILD)/flags: FORCE

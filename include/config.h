@@ -76,12 +76,22 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + 4)
 #endif
 
+/* Descriptors: three a queue, and of each device its sockets, files and those of one message. */
+#ifndef CONFIG_FDS_MAX
+#define CONFIG_FDS_MAX (CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + 64)
+#endif
+
 /* Bytes of a --config file, and words on one command line. */
 #ifndef CONFIG_FILE_MAX
 #define CONFIG_FILE_MAX 16384
 #endif
 #ifndef CONFIG_WORDS_MAX
 #define CONFIG_WORDS_MAX 512
+#endif
+
+/* Bytes of /etc/passwd and of /etc/group, where names of users are looked up. */
+#ifndef CONFIG_USERS_FILE_MAX
+#define CONFIG_USERS_FILE_MAX (256 << 10)
 #endif
 
 /* Entries of the io_uring submission queue: the largest batch of one system call. */
@@ -102,6 +112,14 @@ _Static_assert(
  */
 #ifndef CONFIG_GUEST_HOOK
 #define CONFIG_GUEST_HOOK(what, at, len) ((void)0)
+#endif
+
+/*
+ * Called when a part of the cage is closed, so that a test can try its bars. Nothing in a real
+ * build.
+ */
+#ifndef CONFIG_CAGE_HOOK
+#define CONFIG_CAGE_HOOK(what) ((void)0)
 #endif
 
 #endif

@@ -31,6 +31,7 @@ struct inflight {
 	uint16_t free_head;      /* the first free entry */
 	uint16_t add_at, add_to; /* while a chain is recorded: its next entry, its last one */
 	uint16_t used, old_used; /* as they were found */
+	uint16_t slots_left;     /* of the ring that what is to be done again may have */
 };
 
 /* Bytes of the region of one queue of `size` entries. */

@@ -23,7 +23,7 @@ void port_write_out(const char *text, size_t len);
 
 _Noreturn void port_exit(int status);
 
-/* Closes a descriptor. */
+/* Closes a descriptor, whosever it was; without waiting, even if it is a socket that lingers. */
 void port_close(int fd);
 
 /* Reads a whole file of at most `size` bytes into buf: its length, or -EFBIG. */
@@ -35,6 +35,38 @@ enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN };
 /* From now on these signals are events of the descriptor that is returned. */
 int port_signals_open(void);
 enum port_signal port_signals_next(int fd);
+
+/* ---- the cage: what is given up before anything is served ---- */
+
+/* Who and where the process is from now on, for the sockets that it makes and connects to. */
+struct port_user {
+	uint32_t uid, gid;
+};
+/*
+ * UID or the name of a user, and maybe a colon and GID or the name of a group. Without that, the
+ * group is the user's own, or that of the UID's number. -ENOENT: there is no such user or group.
+ */
+int port_user_find(const char *text, struct port_user *user);
+/* The root directory from now on, for paths. */
+int port_chroot(const char *path);
+/* Becomes that user, in that group only, for good. */
+int port_user_become(const struct port_user *user);
+
+/* What is still done with a path later: its socket file is removed, or (client) connected to. */
+struct port_cage_path {
+	const char *path;
+	bool client;
+};
+
+/*
+ * Each of these is for good. No privileges can be gained any more; capabilities are dropped but for
+ * one that removes or connects to what others own (with_paths); no core dump, no debugger.
+ */
+int port_cage_privileges(bool with_paths);
+/* Nothing can be done with paths but that, nothing with TCP: the version of landlock's ABI. */
+int port_cage_landlock(const struct port_cage_path *paths, unsigned count);
+/* Only the system calls that serving makes (port/calls.sh): any other ends the process. */
+int port_cage_seccomp(bool client);
 
 /* ---- waiting ---- */
 
@@ -109,7 +141,7 @@ int port_send(int fd, const void *buf, size_t len, int send_fd);
 
 /*
  * A mapping of someone's file, guarded: when a page of it is gone (the file was truncated: SIGBUS),
- * a page of zeroes takes its place, `hit` is set and the process goes on. Zero is no mapping.
+ * a page of zeroes takes its place, `hit` counts it and the process goes on. Zero is no mapping.
  */
 struct port_map {
 	char *base;  /* page-aligned start of the mapping */

@@ -83,12 +83,14 @@ static void guard_leave(void)
 	state.inside = 0;
 }
 
+/* calls: setitimer */
 void event_guard_rest(void)
 {
 	if (state.ticking)
 		guard_set(0);
 }
 
+/* calls at the start: epoll_create1 sigaction sigprocmask */
 int port_wait_open(void)
 {
 	int error = guard_open();
@@ -99,6 +101,7 @@ int port_wait_open(void)
 	return state.epoll < 0 ? -errno : 0;
 }
 
+/* calls: epoll_ctl */
 int port_wait_add(int fd, uint64_t token, enum port_trigger trigger)
 {
 	struct epoll_event event = {
@@ -109,6 +112,7 @@ int port_wait_add(int fd, uint64_t token, enum port_trigger trigger)
 	return epoll_ctl(state.epoll, EPOLL_CTL_ADD, fd, &event) < 0 ? -errno : 0;
 }
 
+/* calls: epoll_ctl */
 void port_wait_remove(int fd)
 {
 	(void)epoll_ctl(state.epoll, EPOLL_CTL_DEL, fd, NULL);
@@ -134,6 +138,7 @@ static int wait_events(struct epoll_event *events, unsigned max, int64_t timeout
 		timeout_ns < 0 ? -1 : (int)((timeout_ns + 999999) / 1000000));
 }
 
+/* calls: epoll_wait epoll_pwait2 */
 unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 {
 	struct epoll_event events[64];
@@ -148,6 +153,7 @@ unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 	return n < 0 ? 0 : (unsigned)n;
 }
 
+/* calls: fcntl(F_GETFL) fcntl(F_SETFL) fstat close */
 int port_notify_take(struct port_notify *notify, int fd)
 {
 	struct stat st;
@@ -174,17 +180,19 @@ int port_notify_take(struct port_notify *notify, int fd)
 	notify->fd = fd;
 	return 0;
 refuse:
-	(void)close(fd);
+	port_close(fd);
 	return -EINVAL;
 }
 
+/* calls: close */
 void port_notify_close(struct port_notify *notify)
 {
 	if (notify->kind != PORT_NOTIFY_NONE)
-		(void)close(notify->fd);
+		port_close(notify->fd);
 	*notify = (struct port_notify){ 0 };
 }
 
+/* calls: send poll write setitimer fcntl(F_SETFL) */
 void port_notify_send(const struct port_notify *notify)
 {
 	uint64_t one = 1;
@@ -212,6 +220,7 @@ void port_notify_send(const struct port_notify *notify)
 	(void)ignored;
 }
 
+/* calls: read recv setitimer fcntl(F_SETFL) */
 void port_notify_drain(const struct port_notify *notify)
 {
 	char junk[512];

@@ -12,12 +12,7 @@
 #include "engine.h"
 #include "num.h"
 
-/* <linux/fs.h>, <linux/magic.h> and <linux/stat.h>, which musl does not bring. */
-#define FS_BLKSSZGET    _IO(0x12, 104)
-#define FS_BLKGETSIZE64 _IOR(0x12, 114, size_t)
-#define FS_BLKIOMIN     _IO(0x12, 120)
-#define FS_BLKIOOPT     _IO(0x12, 121)
-#define FS_BLKPBSZGET   _IO(0x12, 123)
+/* <linux/magic.h> and <linux/stat.h>, which musl does not bring. */
 enum { MAGIC_TMPFS = 0x01021994 };
 #define MAGIC_RAMFS         0x858458f6u
 #define MAGIC_HUGETLBFS     0x958458f6u
@@ -232,6 +227,9 @@ static int file_prepare(
 	return choose_engine(f, o->engine);
 }
 
+/* calls at the start: open fstat fstatfs statx flock fcntl(F_OFD_SETLK) nanosleep ftruncate */
+/* calls at the start: ioctl(FS_BLKGETSIZE64) ioctl(FS_BLKSSZGET) ioctl(FS_BLKPBSZGET) */
+/* calls at the start: ioctl(FS_BLKIOMIN) ioctl(FS_BLKIOOPT) */
 int port_file_open(
 	struct port_file *file, const struct port_file_options *options, const char **what)
 {
@@ -253,6 +251,7 @@ int port_file_open(
 	return error;
 }
 
+/* calls: close */
 void port_file_close(struct port_file *file)
 {
 	if (!file->open)
@@ -264,6 +263,7 @@ void port_file_close(struct port_file *file)
 	*file = (struct port_file){ 0 };
 }
 
+/* calls: fstat ioctl(FS_BLKGETSIZE64) */
 int port_file_resize(struct port_file *file)
 {
 	int error = file_size(file);

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -18,8 +17,13 @@
 
 #include "num.h"
 #include "port.h"
+#include "process.h"
 
-enum { HUGETLBFS = 0x958458f6, ZEROES_HERE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED };
+enum {
+	HUGETLBFS = 0x958458f6,
+	ZEROES_HERE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
+	HITS_MAX = 256
+};
 
 static struct {
 	struct port_map *first;
@@ -27,6 +31,7 @@ static struct {
 	bool armed;
 } state;
 
+/* calls: mmap(!PROT_EXEC) */
 static void bus_error(int signal_number, siginfo_t *info, void *context)
 {
 	uintptr_t at = (uintptr_t)info->si_addr;
@@ -39,17 +44,19 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		if (at < start || at - start >= m->len)
 			continue;
 		page = m->base + (at - start) / m->page * m->page;
+		/* Each makes one mapping more, and a process has not so many. */
+		if (m->hit == HITS_MAX)
+			page = m->base;
 		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
-		page = mmap(page, m->page, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
+		page = mmap(page, m->hit == HITS_MAX ? m->len : m->page, PROT_READ | PROT_WRITE,
+			ZEROES_HERE, -1, 0);
 		if (page == MAP_FAILED)
 			break;
-		m->hit = 1;
+		m->hit++;
 		state.hits = 1;
 		return;
 	}
-	/* Not a mapping of ours: die of it, as without a handler. */
-	(void)signal(signal_number, SIG_DFL);
-	(void)raise(signal_number);
+	process_die(signal_number); /* not a mapping of ours */
 }
 
 static int arm(void)
@@ -80,6 +87,7 @@ static int check_file(int fd, uint64_t end, uint64_t *page)
 	return 0;
 }
 
+/* calls: sigaction fstat fstatfs mmap(!PROT_EXEC) madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
 	uint64_t end, start, size, page = (uint64_t)getpagesize();
@@ -117,6 +125,7 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 	return 0;
 }
 
+/* calls: munmap */
 void port_unmap(struct port_map *map)
 {
 	if (!map->base)
@@ -128,6 +137,7 @@ void port_unmap(struct port_map *map)
 	*map = (struct port_map){ 0 };
 }
 
+/* calls: nothing */
 bool port_map_hits(void)
 {
 	if (!state.hits)
@@ -136,6 +146,7 @@ bool port_map_hits(void)
 	return true;
 }
 
+/* calls: memfd_create ftruncate fcntl(F_ADD_SEALS) close */
 int port_shared_file(const char *name, uint64_t len)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);

@@ -3,15 +3,18 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdlib.h>
-#include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "port.h"
+#include "process.h"
 
+/* calls: clock_gettime */
 uint64_t out_now_ns(void)
 {
 	struct timespec t;
@@ -20,6 +23,7 @@ uint64_t out_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
+/* calls: poll write */
 void out_error_text(const char *text, size_t len)
 {
 	/* stderr's flags are not ours: ask first, so that a full pipe costs a line, not us. */
@@ -32,13 +36,42 @@ void out_error_text(const char *text, size_t len)
 	}
 }
 
-_Noreturn void out_abort(void)
+/* calls: signal sigprocmask kill(self) getpid _exit */
+_Noreturn void process_die(int number)
 {
-	abort();
+	sigset_t set;
+
+	(void)sigemptyset(&set);
+	(void)sigaddset(&set, number);
+	(void)signal(number, SIG_DFL);
+	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
+	(void)kill(getpid(), number);
+	_exit(1); /* one that ends nobody */
 }
 
+/* calls: nothing */
+_Noreturn void out_abort(void)
+{
+	process_die(SIGABRT);
+}
+
+/* As many descriptors as all queues need, where the hard limit has so many: and no more. */
+static void limit_descriptors(void)
+{
+	struct rlimit limit;
+
+	if (prlimit(0, RLIMIT_NOFILE, NULL, &limit) < 0)
+		return;
+	if (limit.rlim_max > CONFIG_FDS_MAX)
+		limit.rlim_max = CONFIG_FDS_MAX;
+	limit.rlim_cur = limit.rlim_max;
+	(void)prlimit(0, RLIMIT_NOFILE, &limit, NULL);
+}
+
+/* calls at the start: fcntl(F_GETFD) open prlimit */
 int port_process_open(void)
 {
+	limit_descriptors();
 	/* One that the parent has closed would be the next thing that we open: an image, say. */
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
@@ -46,6 +79,7 @@ int port_process_open(void)
 	return 0;
 }
 
+/* calls at the start: write */
 void port_write_out(const char *text, size_t len)
 {
 	while (len > 0) {
@@ -60,16 +94,23 @@ void port_write_out(const char *text, size_t len)
 	}
 }
 
+/* calls: _exit */
 _Noreturn void port_exit(int status)
 {
 	_exit(status);
 }
 
+/* calls: close setsockopt */
 void port_close(int fd)
 {
+	static const struct linger at_once = { 0 };
+
+	/* Of a front-end's socket this may be the last descriptor; it waits for no peer of it. */
+	(void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &at_once, sizeof(at_once));
 	(void)close(fd);
 }
 
+/* calls at the start: open read close */
 int port_read_file(const char *path, char *buf, size_t size)
 {
 	size_t len = 0;
@@ -93,6 +134,7 @@ int port_read_file(const char *path, char *buf, size_t size)
 	}
 }
 
+/* calls at the start: signal signalfd sigprocmask close */
 int port_signals_open(void)
 {
 	sigset_t set;
@@ -116,6 +158,7 @@ int port_signals_open(void)
 	return fd;
 }
 
+/* calls: read */
 enum port_signal port_signals_next(int fd)
 {
 	struct signalfd_siginfo info;
@@ -125,13 +168,19 @@ enum port_signal port_signals_next(int fd)
 	return info.ssi_signo == SIGHUP ? PORT_SIGNAL_AGAIN : PORT_SIGNAL_END;
 }
 
+enum { NONBLOCK = 1 }; /* GRND_NONBLOCK */
+
+/* calls: getrandom */
 int port_random(void *buf, size_t len)
 {
 	char *to = buf;
 
 	while (len > 0) {
-		/* Before the pool is ready (early boot) a guest waits rather than we. */
-		ssize_t n = getrandom(to, len, GRND_NONBLOCK);
+		/*
+		 * Before the pool is ready (early boot) a guest waits rather than we. By number, as
+		 * libc may make much else of it: newer ones allocate and map memory first.
+		 */
+		ssize_t n = syscall(SYS_getrandom, to, len, NONBLOCK);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -143,6 +192,7 @@ int port_random(void *buf, size_t len)
 	return 0;
 }
 
+/* calls at the start: open fstat close */
 int port_stream_open(const char *path, bool *endless)
 {
 	struct stat st;
@@ -158,6 +208,7 @@ int port_stream_open(const char *path, bool *endless)
 	return fd;
 }
 
+/* calls: read */
 int port_stream_read(int fd, void *buf, size_t len)
 {
 	ssize_t n = read(fd, buf, len);

@@ -37,6 +37,7 @@ static int socket_address(struct sockaddr_un *address, const char *path)
 	return 0;
 }
 
+/* calls of a client: socket(AF_UNIX) connect close */
 int port_connect(const char *path)
 {
 	struct sockaddr_un address;
@@ -111,6 +112,7 @@ static int bind_in_place(int fd, const char *path)
 	return 0;
 }
 
+/* calls at the start: lstat stat socket(AF_UNIX) bind listen rename unlink getpid close */
 int port_listen(const char *path, struct port_socket_id *id)
 {
 	struct sockaddr_un address;
@@ -137,6 +139,7 @@ int port_listen(const char *path, struct port_socket_id *id)
 	return fd;
 }
 
+/* calls: lstat unlink */
 void port_unlisten(const char *path, const struct port_socket_id *id)
 {
 	struct stat st;
@@ -146,6 +149,7 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 		(void)unlink(path);
 }
 
+/* calls: accept4 */
 int port_accept(int listener)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
@@ -157,6 +161,7 @@ int port_accept(int listener)
 	return poll(&listening, 1, 0) == 1 ? -ESHUTDOWN : -EAGAIN;
 }
 
+/* calls at the start: getsockopt fcntl(F_GETFL) fcntl(F_SETFL) fcntl(F_SETFD) */
 int port_socket_kind(int fd)
 {
 	int listening = 0, type = 0;
@@ -176,8 +181,11 @@ int port_socket_kind(int fd)
 	return listening != 0;
 }
 
-/* Room for one descriptor more than any message carries, so that a surplus is noticed. */
-enum { FDS_MAX = 9 };
+/*
+ * As many descriptors as the kernel passes on at once (SCM_MAX_FD): those for which there is no
+ * room would be closed by the kernel, which waits for the peer of a socket that lingers.
+ */
+enum { FDS_MAX = 253 };
 
 /* Hands the descriptors of a message to the caller: the number, or -EMSGSIZE if it has too many. */
 static int take_fds(struct msghdr *msg, int *fds, unsigned max)
@@ -198,19 +206,20 @@ static int take_fds(struct msghdr *msg, int *fds, unsigned max)
 			if (count < max) {
 				fds[count++] = fd;
 			} else {
-				(void)close(fd);
+				port_close(fd);
 				surplus = true;
 			}
 		}
 	}
 	if (surplus) {
 		while (count > 0)
-			(void)close(fds[--count]);
+			port_close(fds[--count]);
 		return -EMSGSIZE;
 	}
 	return (int)count;
 }
 
+/* calls: recvmsg close */
 int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
 {
 	union {
@@ -241,6 +250,7 @@ int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
 	return (int)n;
 }
 
+/* calls: sendmsg */
 int port_send(int fd, const void *buf, size_t len, int send_fd)
 {
 	union {

@@ -13,6 +13,9 @@ static struct {
 	int signals;
 	bool ending, give_up;
 	struct loop_timer patience;
+	uint64_t sandbox;          /* which of the choices */
+	bool sandbox_given;        /* by name, so that nothing of it may be missing */
+	const char *user, *chroot; /* NULL: as we are */
 	char config[CONFIG_FILE_MAX + 1];
 } state;
 
@@ -63,6 +66,21 @@ static int make_endpoint(struct device *dev, const struct option_value *common)
 	return EXIT_OK;
 }
 
+/* What holds for the whole process may stand with any device; the last one counts. */
+static void take_process_options(const struct option_value *common)
+{
+	if (common[OPT_VERBOSE].given)
+		log_verbose(true);
+	loop_poll(common[OPT_POLL_US].number * 1000);
+	if (common[OPT_SANDBOX].given || !state.sandbox_given)
+		state.sandbox = common[OPT_SANDBOX].number;
+	state.sandbox_given |= common[OPT_SANDBOX].given;
+	if (common[OPT_USER].given)
+		state.user = common[OPT_USER].text;
+	if (common[OPT_CHROOT].given)
+		state.chroot = common[OPT_CHROOT].text;
+}
+
 static int make_device(const struct device_class *class, const char *where, int count, char **words)
 {
 	struct option_value values[OPTIONS_MAX];
@@ -83,9 +101,7 @@ static int make_device(const struct device_class *class, const char *where, int 
 		log_error(where, "more than %d devices in one process", CONFIG_DEVICES_MAX);
 		return EXIT_USAGE;
 	}
-	if (common[OPT_VERBOSE].given)
-		log_verbose(true);
-	loop_poll(common[OPT_POLL_US].number * 1000);
+	take_process_options(common);
 	dev->class = class;
 	dev->name = make_name(class);
 	dev->session.device = dev;
@@ -226,6 +242,9 @@ static int make_from_command_line(int argc, char **argv)
 
 /* ---- serving ---- */
 
+/* The choices of --sandbox, in its order. */
+enum { SANDBOX_OFF, SANDBOX_SECCOMP, SANDBOX_FULL };
+
 static void patience_ends(void *owner)
 {
 	(void)owner;
@@ -311,26 +330,106 @@ static int watch_process(void)
 	return error;
 }
 
-static int serve(void)
+static void remove_sockets(uint32_t count)
 {
-	int error = watch_process();
+	for (uint32_t i = 0; i < count; i++)
+		session_unlink(&state.devices[i].session);
+}
 
-	if (error < 0) {
-		log_error(NULL, "cannot wait for events: %s", log_errno(error));
-		return EXIT_FAILED;
-	}
+static int open_sockets(void)
+{
 	for (uint32_t i = 0; i < state.count; i++) {
 		struct device *dev = &state.devices[i];
+		int error = session_serve(&dev->session);
 
-		error = session_serve(&dev->session);
 		if (error < 0) {
 			log_error(dev->name, "%s: cannot serve: %s",
 				dev->session.endpoint.path ? dev->session.endpoint.path : "--fd",
 				log_errno(error));
-			for (uint32_t k = 0; k < i; k++)
-				session_unlink(&state.devices[k].session);
+			remove_sockets(i);
 			return EXIT_FAILED;
 		}
+	}
+	return EXIT_OK;
+}
+
+static int cannot(const char *option, const char *text, const char *what, int error)
+{
+	log_error(NULL, "--%s=%s: %s: %s", option, text, what, log_errno(error));
+	return EXIT_FAILED;
+}
+
+/*
+ * --chroot and --user. Files are open by now, as the caller; sockets are not, so that they are that
+ * user's, and whoever can make them can remove them at the end, and connect to them again.
+ */
+static int change_identity(void)
+{
+	struct port_user user = { 0 };
+	int error = state.user ? port_user_find(state.user, &user) : 0;
+
+	if (error < 0)
+		return cannot("user", state.user, "cannot find user or group", error);
+	error = state.chroot ? port_chroot(state.chroot) : 0;
+	if (error < 0)
+		return cannot("chroot", state.chroot, "cannot enter it", error);
+	error = state.user ? port_user_become(&user) : 0;
+	if (error < 0)
+		return cannot("user", state.user, "cannot become it", error);
+	return EXIT_OK;
+}
+
+/* A part of the cage that cannot be had is a reason to end for those who asked for it by name. */
+static bool closed(const char *part, int error)
+{
+	static const char line[] = "sandbox: no %s here: %s";
+
+	if (error >= 0)
+		return true;
+	if (state.sandbox_given)
+		log_error(NULL, line, part, log_errno(error));
+	else
+		log_info(NULL, line, part, log_errno(error));
+	return !state.sandbox_given;
+}
+
+/* --sandbox: from here on only what serving needs, by the lines "calls" of port/. */
+static bool enter_cage(void)
+{
+	struct port_cage_path paths[CONFIG_DEVICES_MAX];
+	unsigned count = 0;
+	bool client = false;
+
+	for (uint32_t i = 0; i < state.count; i++) {
+		const struct endpoint *e = &state.devices[i].session.endpoint;
+		bool connects = e->kind == ENDPOINT_CLIENT;
+
+		if (e->path)
+			paths[count++] = (struct port_cage_path){ e->path, connects };
+		client |= connects;
+	}
+	return state.sandbox == SANDBOX_OFF ||
+	       (closed("privileges to drop", port_cage_privileges(count > 0)) &&
+		       (state.sandbox == SANDBOX_SECCOMP ||
+			       closed("landlock", port_cage_landlock(paths, count))) &&
+		       closed("seccomp", port_cage_seccomp(client)));
+}
+
+static int serve(void)
+{
+	int result = EXIT_FAILED, error = watch_process();
+
+	if (error < 0)
+		log_error(NULL, "cannot wait for events: %s", log_errno(error));
+	else
+		result = change_identity();
+	if (result == EXIT_OK)
+		result = open_sockets();
+	if (result != EXIT_OK)
+		return result;
+	if (!enter_cage()) {
+		remove_sockets(state.count);
+		return EXIT_FAILED;
 	}
 	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
 	loop_run(tick_end);

@@ -159,7 +159,7 @@ int inflight_packed_recover(
 	}
 	if (sum > ring_size || in->resubmit_left > sum)
 		return -EINVAL;
-	*slots = (uint16_t)sum;
+	*slots = in->slots_left = (uint16_t)sum;
 	return in->resubmit_left;
 }
 

@@ -240,10 +240,12 @@ static void dispatch(struct session *s)
 	if (!row->name) {
 		refuse(s, "a message that the protocol does not have", 0);
 	} else if (m->header.size < row->size_min || m->header.size > row->size_max) {
-		log_error(s->device->name, "%s has %u bytes", row->name, m->header.size);
+		if (log_allow(&s->limit, s->device->name))
+			log_error(s->device->name, "%s has %u bytes", row->name, m->header.size);
 		session_close(s, "its message has a wrong size");
 	} else if (m->fd_count > row->fds_max) {
-		log_error(s->device->name, "%s has %u descriptors", row->name, m->fd_count);
+		if (log_allow(&s->limit, s->device->name))
+			log_error(s->device->name, "%s has %u descriptors", row->name, m->fd_count);
 		session_close(s, "its message has too many descriptors");
 	} else if (row->feature == NEVER ||
 		   (row->feature != ANY && !session_has(s, row->feature))) {
@@ -317,14 +319,11 @@ void message_read(struct session *s)
 	if (s->state != SESSION_OPEN || s->pausing || s->replying)
 		return;
 	for (unsigned count = 0; count < MESSAGES_PER_TICK;) {
+		if (!receive(s))
+			return;
 		if (s->received < sizeof(m->header) ||
-			s->received - sizeof(m->header) < m->header.size) {
-			if (!receive(s))
-				return;
-			if (s->received < sizeof(m->header) ||
-				s->received - sizeof(m->header) < m->header.size)
-				continue;
-		}
+			s->received - sizeof(m->header) < m->header.size)
+			continue;
 		for (uint16_t i = 0; i < s->device->queue_count; i++)
 			queue_settle(&s->device->queues[i]);
 		dispatch(s);

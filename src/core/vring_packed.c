@@ -201,7 +201,8 @@ static int pop_again(
 	int found;
 
 	chain_start(req, 0);
-	found = w.limit <= ring->size ? walk(ring, mem, &req->chain, &w, why) : -EINVAL;
+	/* More than were counted at the start would bring the used index past the avail one. */
+	found = w.limit <= in->slots_left ? walk(ring, mem, &req->chain, &w, why) : -EINVAL;
 	if (found > 0 && req->chain.slots != w.limit)
 		found = -EINVAL;
 	if (found == -EINVAL)
@@ -210,6 +211,7 @@ static int pop_again(
 		return found;
 	chain_finish(req);
 	req->chain.entry = entry;
+	in->slots_left -= w.limit;
 	inflight_retake(in, entry);
 	return found;
 }

@@ -142,6 +142,17 @@ uint64_t harness_random(void)
 	return state.random;
 }
 
+void harness_seed(void)
+{
+	const char *seed = getenv("SEED");
+
+	state.random = seed ? strtoull(seed, NULL, 0) : front_now_us();
+	harness_say("SEED=%llu", (unsigned long long)state.random);
+	state.random = state.random * 2 + 1; /* it must not be 0 */
+	for (unsigned i = 0; i < 8; i++)
+		harness_random();
+}
+
 void harness_fill(void *bytes, size_t len)
 {
 	unsigned char *at = bytes;

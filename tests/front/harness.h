@@ -81,8 +81,10 @@ int harness_wait_ms(void);
 const char *harness_path(const char *name);
 /* Makes a sparse file of so many bytes in the case's directory. */
 const char *harness_file(const char *name, uint64_t bytes);
-/* The same pseudo-random numbers on every run. */
+/* The same pseudo-random numbers on every run, unless the case has called harness_seed. */
 uint64_t harness_random(void);
+/* Other numbers on each run: SEED, or one that is printed. */
+void harness_seed(void);
 void harness_fill(void *bytes, size_t len);
 
 /* ---- the program ---- */

@@ -56,7 +56,7 @@ void yard_serve(struct yard *y, const char *const *options)
 	all[n] = NULL;
 	rig_serve(&y->rig, RIG_DISK_BYTES, all);
 	harness_fill(pattern, sizeof(pattern));
-	rig_disk_write(&y->rig, 0, pattern, sizeof(pattern));
+	yard_repair(y);
 	bystander_comes(y);
 	/* Once through everything: what is made at the first use is there then. */
 	yard_connect(y, 1);
@@ -95,6 +95,11 @@ void yard_reads(struct yard *y)
 
 	CHECK_EQ(rig_blk(&y->rig, BLK_IN, READ_AT, data, sizeof(data)), BLK_OK);
 	CHECK_BYTES(data, pattern + READ_AT * BLK_SECTOR, sizeof(data));
+}
+
+void yard_repair(struct yard *y)
+{
+	rig_disk_write(&y->rig, 0, pattern, sizeof(pattern));
 }
 
 /* A window without a tick: one that spins has none, however busy the machine is. */

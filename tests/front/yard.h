@@ -34,8 +34,10 @@ void yard_check(struct yard *y);
 void yard_glance(struct yard *y);
 /* Uses no processor time, whatever is connected. */
 void yard_is_idle(struct yard *y);
-/* A real read on the next connection, data compared. */
+/* A real read, data compared. */
 void yard_reads(struct yard *y);
+/* Makes the disk again what yard_reads expects, after something that may have written to it. */
+void yard_repair(struct yard *y);
 
 /*
  * Queue 0 of the victim was hurt: it breaks, is said once on the log (with `why` in it), by err and

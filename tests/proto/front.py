@@ -33,6 +33,7 @@ F_INDIRECT, F_EVENT_IDX, F_PROTOCOL, F_VERSION_1 = 1 << 28, 1 << 29, 1 << 30, 1 
 F_RING_PACKED = 1 << 34
 P_MQ, P_REPLY_ACK, P_BACKEND_REQ, P_CONFIG = 1 << 0, 1 << 3, 1 << 5, 1 << 9
 P_INFLIGHT, P_RESET, P_SLOTS, P_STATUS = 1 << 12, 1 << 13, 1 << 15, 1 << 16
+P_BASE_INFLIGHT, P_SKIP_DRAIN = 1 << 20, 1 << 23
 NEXT, WRITE, INDIRECT = 1, 2, 4
 
 
@@ -341,6 +342,14 @@ class Vubox:
         if wait:
             until(lambda: os.path.exists(self.path) or self.process.poll() is not None, "listening")
             assert self.process.poll() is None, self.said()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        if exc[0]:
+            sys.stderr.write(self.said())
+        self.clean()
 
     def said(self):
         self.log.seek(0)

@@ -375,6 +375,35 @@ def a_request_without_header_or_status_breaks():
 
 
 @case
+def a_restart_that_fails_stops_the_ring():
+    with Disk() as d:
+        tail = Memory(size=4096, guest=0x10000000)
+        f = FrontEnd(d.path, [Memory(), tail])
+        f.negotiate()
+        f.share()
+        ring = f.add_ring(4)
+        ring.used = tail.guest + tail.size - 6 - 8 * 4 - 2
+        ring.start_at(600)
+        f.start_ring(ring, base=600)
+        assert blk(f, GET_ID, 0, length=20)[0] == OK
+        before = tail.map[:], f.memory[0].map[:0x10000]
+        # Its used ring has room for 4 entries, and none for 1024.
+        assert f.acked(SET_VRING_NUM, struct.pack("<II", 0, 1024)) == 0
+        assert f.acked(SET_VRING_BASE, struct.pack("<II", 0, ring.avail_idx)) == 0
+        assert f.acked(SET_VRING_KICK, bytes(8), [ring.kick]) != 0
+        ring.chain(blk_buffers(f, GET_ID, 0, length=20))
+        f.write(ring.avail + 4 + 2 * ring.avail_idx, bytes(2))
+        ring.offer(0)
+        for _ in range(3):  # messages are handled before rings have their turn
+            f.send(SET_VRING_ENABLE, struct.pack("<II", 0, 1))
+            assert f.is_open()
+        assert (tail.map[:], f.memory[0].map[:0x10000]) == before, "it was written to"
+        assert f.acked(SET_VRING_NUM, struct.pack("<II", 0, 4)) == 0
+        assert f.acked(SET_VRING_KICK, bytes(8), [ring.kick]) == 0
+        assert ring.take_used()[0] == 0
+
+
+@case
 def ring_addresses_out_of_memory_are_refused():
     with Disk() as d:
         f = FrontEnd(d.path)

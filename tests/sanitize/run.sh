@@ -11,7 +11,8 @@ mkdir -p "$build"
 CFLAGS="-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Iport -O1 -g"
 SANITIZE="-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer"
 # shellcheck disable=SC2086 # flags are words
-if ! clang $CFLAGS $SANITIZE src/*.c src/*/*.c port/*.c -o "$build/vubox"; then
+if ! sh port/calls.sh clang port/*.c >"$build/calls.h" || ! clang -I"$build" $CFLAGS $SANITIZE \
+		src/*.c src/*/*.c port/*.c -o "$build/vubox"; then
 	echo "not ok sanitize: it does not compile (replay: tests/sanitize/run.sh)"
 	exit 1
 fi

@@ -57,12 +57,23 @@ _Noreturn void fake_die(const char *format, ...)
 	abort();
 }
 
+/* Those whose line in port/ says "at the start": tests/cage/lines.sh compares. */
+static const uint32_t at_the_start =
+	1u << FAKE_READ_FILE | 1u << FAKE_SIGNALS_OPEN | 1u << FAKE_WAIT_OPEN | 1u << FAKE_LISTEN |
+	1u << FAKE_SOCKET_KIND | 1u << FAKE_FILE_OPEN | 1u << FAKE_STREAM_OPEN |
+	1u << FAKE_USER_FIND | 1u << FAKE_CHROOT | 1u << FAKE_USER_BECOME |
+	1u << FAKE_CAGE_PRIVILEGES | 1u << FAKE_CAGE_LANDLOCK | 1u << FAKE_CAGE_SECCOMP;
+
 int fake_call(enum fake_call call)
 {
 	static const int errors[FAKE_CALLS] = { ENOENT, EMFILE, EMFILE, ENOSPC, EINVAL, EACCES,
 		ECONNREFUSED, EMFILE, ENOTSOCK, ECONNRESET, EPIPE, ENOMEM, EMFILE, EACCES, EIO, EIO,
-		EAGAIN, ENOENT, EIO };
+		EAGAIN, ENOENT, EIO, ENOENT, ENOENT, EPERM, EPERM, ENOSYS, ENOSYS };
 
+	if (fake.caged && (at_the_start >> call & 1) != 0)
+		fake_die("call %d is only made before the cage is closed", call);
+	if (fake.calls_all < FAKE_TRACE_MAX)
+		fake.trace[fake.calls_all] = call;
 	fake.calls[call]++;
 	fake.calls_all++;
 	if (fake.fail_at[call] != fake.calls[call] && fake.fail_any != fake.calls_all &&
@@ -447,6 +458,8 @@ void fake_kill(void)
 	}
 	state.signal_count = 0;
 	state.wait_open = false;
+	fake.caged = false;
+	fake_cage_kill();
 }
 
 void fake_reset(uint64_t seed)

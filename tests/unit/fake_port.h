@@ -38,10 +38,16 @@ enum fake_call {
 	FAKE_RANDOM,
 	FAKE_STREAM_OPEN,
 	FAKE_STREAM_READ,
+	FAKE_USER_FIND,
+	FAKE_CHROOT,
+	FAKE_USER_BECOME,
+	FAKE_CAGE_PRIVILEGES,
+	FAKE_CAGE_LANDLOCK,
+	FAKE_CAGE_SECCOMP,
 	FAKE_CALLS
 };
 
-enum { FAKE_FD_FIRST = 100, FAKE_FDS_MAX = 2048, FAKE_LOG_MAX = 1 << 16 };
+enum { FAKE_FD_FIRST = 100, FAKE_FDS_MAX = 2048, FAKE_LOG_MAX = 1 << 16, FAKE_TRACE_MAX = 64 };
 
 /* What a test may set, and look at. fake_reset sets it back to what the comments say. */
 struct fake {
@@ -73,7 +79,12 @@ struct fake {
 	uint32_t fail_mask;
 	int fail_error; /* 0: one that fits the call */
 	unsigned calls[FAKE_CALLS], calls_all;
-	unsigned failed; /* how many were made to fail */
+	unsigned failed;                      /* how many were made to fail */
+	enum fake_call trace[FAKE_TRACE_MAX]; /* the first calls, in their order */
+
+	struct port_user user; /* that it became */
+	char root[64];         /* of port_chroot */
+	bool caged;            /* by seccomp: what is only done at the start dies from now on */
 
 	char log[FAKE_LOG_MAX]; /* lines on stderr since fake_reset or fake_log_clear */
 	size_t log_len;
@@ -146,6 +157,9 @@ unsigned fake_watches(void);
 bool fake_mapped(const void *at, size_t len);
 
 void fake_signal(enum port_signal signal);
+
+/* A path that landlock took away, if it did: the fake dies. */
+void fake_path_check(const char *path, bool client);
 
 /* ---- files ---- */
 

@@ -208,12 +208,14 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 {
 	if (id->device != 1)
 		fake_die("%s was never listened on", path);
+	fake_path_check(path, false);
 }
 
 int port_connect(const char *path)
 {
 	int error = fake_call(FAKE_CONNECT);
 
+	fake_path_check(path, true);
 	return error < 0 ? error : connect_to(path, true);
 }
 

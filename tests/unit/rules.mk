@@ -13,7 +13,7 @@ coverage-binaries: $(patsubst %,$(T)/coverage/%,$(filter-out $(UNIT_PORT),$(UNIT
 
 UNIT_HEADERS := $(HEADERS) $(wildcard tests/unit/*.h) src/main.c
 UNIT_FLAGS := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -g -Wall -Wextra -Werror \
-	-Iinclude -Iport -Itests/unit
+	-Iinclude -Iport -Itests/unit -I$(T)/obj
 UNIT_CC_unit := $(HOST_CC) -O1
 UNIT_CC_unit-asan := clang -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
 	-fno-sanitize-recover=all
@@ -24,7 +24,12 @@ UNIT_FAKE_FILES := $(filter-out src/main.c,$(wildcard src/*.c src/*/*.c)) \
 	$(UNIT_HELP:%=tests/unit/%.c) $(UNIT_FAKE:%=tests/unit/%.c)
 UNIT_PORT_FILES := $(UNIT_BASE_FILES) $(wildcard port/*.c)
 
+$(T)/obj/calls.h: $(CALLS)
+	@mkdir -p $(@D)
+	sh port/calls.sh $(HOST_CC) $(filter %.c,$(CALLS)) >$@.new && mv $@.new $@
+
 define unit_rules
+$(T)/obj/$(1)/port/cage.o: $(T)/obj/calls.h
 $(T)/obj/$(1)/%.o: %.c $$(UNIT_HEADERS) tests/unit/rules.mk
 	@mkdir -p $$(@D)
 	$$(UNIT_CC_$(1)) $$(UNIT_FLAGS) -c $$< -o $$@

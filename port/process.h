@@ -1,0 +1,8 @@
+/* What the process does to itself: private to port/. */
+#ifndef VUBOX_PROCESS_H
+#define VUBOX_PROCESS_H
+
+/* Dies of this signal as if nobody had caught, blocked or ignored it. */
+__attribute__((cold)) _Noreturn void process_die(int number);
+
+#endif

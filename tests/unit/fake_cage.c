@@ -1,0 +1,85 @@
+/* The fake port: users, the root directory, and the cage. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "fake_object.h"
+
+static struct {
+	struct port_cage_path paths[CONFIG_DEVICES_MAX]; /* that landlock leaves */
+	unsigned count;
+	bool landlock, client;
+} state;
+
+/* There are two users: root (0:0) and "vm" (100:200), whose group can be named, too. */
+int port_user_find(const char *text, struct port_user *user)
+{
+	int error = fake_call(FAKE_USER_FIND);
+
+	if (error == 0 && strcmp(text, "root") != 0 && strcmp(text, "vm") != 0 &&
+		strcmp(text, "vm:vm") != 0)
+		error = -ENOENT;
+	if (error == 0)
+		*user = *text == 'r' ? (struct port_user){ 0, 0 } : (struct port_user){ 100, 200 };
+	return error;
+}
+
+int port_chroot(const char *path)
+{
+	int error = fake_call(FAKE_CHROOT);
+
+	if (error == 0)
+		(void)snprintf(fake.root, sizeof(fake.root), "%s", path);
+	return error;
+}
+
+int port_user_become(const struct port_user *user)
+{
+	int error = fake_call(FAKE_USER_BECOME);
+
+	if (error == 0)
+		fake.user = *user;
+	return error;
+}
+
+int port_cage_privileges(bool with_paths)
+{
+	(void)with_paths;
+	return fake_call(FAKE_CAGE_PRIVILEGES);
+}
+
+int port_cage_landlock(const struct port_cage_path *paths, unsigned count)
+{
+	int error = fake_call(FAKE_CAGE_LANDLOCK);
+
+	if (error < 0)
+		return error;
+	memcpy(state.paths, paths, count * sizeof(paths[0]));
+	state.count = count;
+	state.landlock = true;
+	return 7;
+}
+
+int port_cage_seccomp(bool client)
+{
+	int error = fake_call(FAKE_CAGE_SECCOMP);
+
+	fake.caged = error == 0;
+	state.client = client;
+	return error;
+}
+
+void fake_path_check(const char *path, bool client)
+{
+	bool found = !state.landlock;
+
+	for (unsigned i = 0; i < state.count; i++)
+		found |= state.paths[i].client == client && strcmp(state.paths[i].path, path) == 0;
+	if (!found || (fake.caged && client && !state.client))
+		fake_die("%s cannot be reached from inside the cage", path);
+}
+
+void fake_cage_kill(void)
+{
+	memset(&state, 0, sizeof(state));
+}
