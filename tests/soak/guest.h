@@ -23,7 +23,7 @@ enum {
 
 /* One that is on its way. Its data is at DATA_AT, or (hot > 0) in data place hot - 1. */
 struct request {
-	bool out;
+	bool out, scattered; /* its data lies about in pieces */
 	unsigned queue, hot;
 	uint32_t sector, count, generation; /* of a write; 0: zeroes */
 	struct blk_request blk;

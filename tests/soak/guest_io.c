@@ -6,11 +6,22 @@
 #include "disk.h"
 #include "guest.h"
 
-enum { HANG_MS = 20000, PIECES_MAX = 40, STATUS_AT = 64, TABLE_AT = 128, SHORT_MS = 2 };
+enum { HANG_MS = 20000, STATUS_AT = 64, TABLE_AT = 128, SHORT_MS = 2 };
+/* A table has room for all pieces of a request; those of scattered data are more than vubox has
+ * room for in an ordinary request. */
+enum { PIECES_MAX = (PAGE_BYTES - TABLE_AT) / 16, SCATTERED = 256, STRIDE = 251 };
 
 static uint64_t page_of(unsigned k)
 {
 	return guest.base + PAGES_AT + (uint64_t)k * PAGE_BYTES;
+}
+
+/* Where a piece of SCATTERED bytes of the data lies. (STRIDE is a prime number.) */
+static uint64_t piece_at(const struct request *r, uint32_t i)
+{
+	uint32_t pieces = r->blk.len / SCATTERED;
+
+	return r->blk.data + SCATTERED * (r->scattered ? i * STRIDE % pieces : i);
 }
 
 /* ---- making one ---- */
@@ -79,9 +90,10 @@ static bool choose(struct request *r, unsigned k)
 		.header = page_of(k),
 		.data = data,
 		.status = page_of(k) + STATUS_AT };
-	if (type == BLK_IN || type == BLK_OUT)
+	if (type == BLK_IN || type == BLK_OUT) {
 		r->blk.len = r->count * SECTOR;
-	else if (has_sectors(type))
+		r->scattered = r->count <= (PIECES_MAX - 2) / 2 && soak_one_in(8);
+	} else if (has_sectors(type))
 		r->blk.len = sizeof(struct blk_range);
 	else if (type == BLK_GET_ID)
 		r->blk.len = BLK_ID_BYTES;
@@ -91,13 +103,16 @@ static bool choose(struct request *r, unsigned k)
 static void fill_data(struct request *r)
 {
 	unsigned char bytes[SECTOR];
+	uint32_t half = SCATTERED;
 	struct blk_range range = { r->sector, r->count, 0 };
 
 	if (r->blk.type == BLK_OUT) {
 		r->generation = disk_next_generation();
 		for (uint32_t i = 0; i < r->count; i++) {
 			disk_fill(r->sector + i, r->generation, bytes);
-			driver_write(&guest.memory.driver, r->blk.data + i * SECTOR, bytes, SECTOR);
+			driver_write(&guest.memory.driver, piece_at(r, 2 * i), bytes, half);
+			driver_write(
+				&guest.memory.driver, piece_at(r, 2 * i + 1), bytes + half, half);
 		}
 	} else if (has_sectors(r->blk.type) && r->blk.type != BLK_IN) {
 		if (r->blk.type == BLK_WRITE_ZEROES && soak_one_in(2))
@@ -117,21 +132,34 @@ static void free_request(struct request *r)
 	r->out = false;
 }
 
-/* Cuts it up somehow, and puts it into the ring: false if that has no room. */
+/* Cuts it up somehow: how many pieces there are. */
+static unsigned cut(const struct request *r, struct driver_buffer pieces[PIECES_MAX])
+{
+	struct driver_buffer whole[3];
+	uint32_t lens[3] = { 1 + soak_below(64), 1 + soak_below(5000), 1u << soak_below(17) };
+	unsigned count = blk_build(&guest.memory.driver, &r->blk, whole), n;
+
+	if (r->scattered) {
+		n = r->blk.len / SCATTERED;
+		pieces[0] = whole[0];
+		for (unsigned i = 0; i < n; i++)
+			pieces[1 + i] = (struct driver_buffer){ piece_at(r, i), SCATTERED,
+				whole[1].writable };
+		pieces[1 + n] = whole[2];
+		return n + 2;
+	}
+	n = soak_one_in(3) ? blk_cut(whole, count, lens, 3, pieces, PIECES_MAX) : 0;
+	if (n == 0)
+		memcpy(pieces, whole, sizeof(whole));
+	return n > 0 ? n : count;
+}
+
+/* Puts it into the ring: false if that has no room. */
 static bool add(struct request *r, unsigned k, struct front_queue *q)
 {
-	struct driver_buffer whole[3], pieces[PIECES_MAX];
-	uint32_t lens[3] = { 1 + soak_below(64), 1 + soak_below(5000), 1u << soak_below(17) };
-	unsigned count = blk_build(&guest.memory.driver, &r->blk, whole);
-	struct driver_chain chain = { .buffers = whole, .count = count, .owner = r };
+	struct driver_buffer pieces[PIECES_MAX];
+	struct driver_chain chain = { .buffers = pieces, .count = cut(r, pieces), .owner = r };
 
-	if (soak_one_in(3)) {
-		count = blk_cut(whole, count, lens, 3, pieces, PIECES_MAX);
-		if (count > 0) {
-			chain.buffers = pieces;
-			chain.count = count;
-		}
-	}
 	if ((guest.front.features & VU_F(INDIRECT_DESC)) != 0 && soak_one_in(2))
 		chain.table = page_of(k) + TABLE_AT;
 	return driver_add(&q->driver, &chain) >= 0;
@@ -171,7 +199,8 @@ static void check_read(const struct request *r)
 {
 	static unsigned char bytes[DATA_BYTES];
 
-	driver_read(&guest.memory.driver, r->blk.data, bytes, r->blk.len);
+	for (uint32_t i = 0; i < r->blk.len / SCATTERED; i++)
+		driver_read(&guest.memory.driver, piece_at(r, i), bytes + i * SCATTERED, SCATTERED);
 	disk_check(r->sector, r->count, bytes, guest.seat->name);
 }
 

@@ -72,48 +72,45 @@ static void spoil(unsigned char *payload, uint32_t size)
 		memcpy(payload + soak_below(size / width) * width, &value, width);
 }
 
-/* Any message, nearly good or not. Answers are left where they are. */
-static void send_something(void)
+/* Any message, good or not: false if the connection is gone. */
+static bool send_something(void)
 {
 	unsigned char payload[FRONT_PAYLOAD_MAX];
 	struct example e = example_of(soak_below(VU_MESSAGE_END + 3));
-	unsigned count = soak_one_in(4) ? soak_below(FRONT_FDS_MAX) : e.wants;
-	uint32_t size = soak_one_in(6) ? soak_below(FRONT_PAYLOAD_MAX) : e.size;
-	int fds[FRONT_FDS_MAX];
+	unsigned count = soak_one_in(16) ? soak_below(FRONT_FDS_MAX) : e.wants;
+	uint32_t size = soak_one_in(16) ? soak_below(FRONT_PAYLOAD_MAX) : e.size;
+	int fds[FRONT_FDS_MAX], result;
 
 	example_fill(&g.rig, e.request, payload);
-	for (unsigned n = soak_below(4); n > 0; n--)
+	while (soak_one_in(2))
 		spoil(payload, size);
 	example_open_fds(e.request, fds, count);
-	(void)front_send(&g.rig.front, e.request, soak_one_in(2) ? VU_NEED_REPLY : 0, payload, size,
-		fds, count);
+	result = front_send(&g.rig.front, e.request, soak_one_in(4) ? 0 : VU_NEED_REPLY, payload,
+		size, fds, count);
 	for (unsigned i = 0; i < count; i++)
 		close(fds[i]);
+	return result == 0;
 }
 
-static void send_bytes(void)
+static bool send_bytes(void)
 {
 	unsigned char bytes[64];
 	uint32_t len = 1 + soak_below(sizeof(bytes));
 
 	for (uint32_t i = 0; i < len; i++)
 		bytes[i] = (unsigned char)(soak_one_in(3) ? soak_random() : soak_below(4));
-	(void)front_send_bytes(&g.rig.front, bytes, len, NULL, 0);
+	return front_send_bytes(&g.rig.front, bytes, len, NULL, 0) == 0;
 }
 
 static void rude_messages(void)
 {
-	if (soak_one_in(2) && !begin(soak_below(3), soak_one_in(2)))
-		return;
-	if (g.rig.front.fd < 0 && front_connect(&g.rig.front, g.seat->socket, ANSWER_MS) < 0)
-		return;
-	for (unsigned n = 1 + soak_below(60); n > 0; n--) {
+	bool good = soak_one_in(8) ? front_connect(&g.rig.front, g.seat->socket, ANSWER_MS) == 0
+				   : begin(soak_below(3), soak_one_in(2));
+
+	for (unsigned n = 1 + soak_below(60); n > 0 && good; n--) {
 		char drop[4096];
 
-		if (soak_one_in(20))
-			send_bytes();
-		else
-			send_something();
+		good = soak_one_in(50) ? send_bytes() : send_something();
 		while (soak_one_in(2) && recv(g.rig.front.fd, drop, sizeof(drop), MSG_DONTWAIT) > 0)
 			;
 	}
