@@ -237,7 +237,7 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 	bool keep, bool sync);
 
 /*
- * Asks for an early end of an I/O, once: it is done as ever, with -ECANCELED if that came in time.
+ * Asks for an early end of an I/O: it is done as ever, with -ECANCELED if that came in time.
  * Any part of it may have happened then. Nothing if it is done already, or was never started.
  */
 void port_io_cancel(struct port_io *io);
