@@ -121,6 +121,7 @@ int port_listen(const char *path, struct port_socket_id *id);
 /* Removes the socket file if it is still the one that port_listen made. */
 void port_unlisten(const char *path, const struct port_socket_id *id);
 int port_connect(const char *path);
+/* -EAGAIN: nobody waits. -ESHUTDOWN: nobody ever will. */
 int port_accept(int listener);
 /* 1: fd is a listening stream socket, 0: a connected one; made non-blocking in our use of it. */
 int port_socket_kind(int fd);
@@ -140,7 +141,7 @@ int port_send(int fd, const void *buf, size_t len, int send_fd);
 
 /*
  * A mapping of someone's file, guarded: when a page of it is gone (the file was truncated: SIGBUS),
- * a page of zeroes takes its place, `hit` is set and the process goes on. Zero is no mapping.
+ * a page of zeroes takes its place, `hit` counts it and the process goes on. Zero is no mapping.
  */
 struct port_map {
 	char *base;  /* page-aligned start of the mapping */

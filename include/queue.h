@@ -29,6 +29,7 @@ struct queue {
 	bool addr_set, base_set;
 	bool broken;     /* by its guest, until it is started again */
 	bool starved;    /* it has work that had to wait */
+	bool lost;       /* the memory of its ring went away; it waits for it */
 	bool finishing;  /* it stops, but first does again what an earlier life has begun */
 	bool suspending; /* it stops, and what is in flight is cancelled */
 	bool suspended;  /* … and was: it is on record */
@@ -72,7 +73,7 @@ COLD void queue_answer(struct queue *q);
 COLD void queue_settle(struct queue *q);
 /* Takes over the kick descriptor: the ring is kicked by it, or polled if fd < 0. */
 COLD int queue_set_kick(struct queue *q, int fd);
-/* Finds the ring again after the memory map has changed; breaks the queue if it is gone. */
+/* Finds the ring again after the memory map has changed; the queue waits while it is gone. */
 COLD void queue_remap(struct queue *q);
 /* Stops it and forgets its set-up, but for its call and err notifications (RESET_DEVICE). */
 COLD void queue_reset(struct queue *q);

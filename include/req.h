@@ -17,6 +17,7 @@ struct chain {
 	struct span *spans; /* of the request, or a long array */
 	uint32_t span_max, span_count, readable_spans;
 	uint32_t readable, writable; /* bytes */
+	uint32_t pieces;             /* looked up in the memory map */
 	uint16_t head;               /* what the used ring wants back: head or buffer id */
 	uint16_t slots;              /* packed: of the ring */
 	uint16_t entry;              /* packed: of the in-flight region */

@@ -16,6 +16,12 @@
 /* The kernel takes at most so many pieces in one vectored call (UIO_MAXIOV). */
 enum { ENGINE_PIECES_MAX = 1024 };
 
+/* Bytes that are moved at once while everybody waits. */
+enum { ENGINE_SLICE = 256 << 10 };
+
+/* Stages of an I/O that takes more than one call. */
+enum { ENGINE_FIRST, ENGINE_SYNC, ENGINE_BY_HAND };
+
 /* Gives a finished I/O back: port_io_reap returns it. */
 void engine_done(struct port_io *io, int result);
 
@@ -25,13 +31,16 @@ void engine_done(struct port_io *io, int result);
  */
 void event_guard_rest(void);
 
+/* What is left of an I/O is done in later ticks, by the engine that calls this. */
+void engine_later(struct port_io *io);
+
 /* The descriptor that can take this read or write: the direct one if all is aligned for it. */
 int engine_fd(const struct port_io *io);
 
 /* Steps over n bytes that were read or written. */
 void engine_advance(struct port_io *io, uint64_t n);
 
-/* Does all that is left of an I/O now, by blocking calls, and calls engine_done. */
+/* Does the next slice of an I/O now, by blocking calls; engine_done, or engine_later. */
 void engine_sync_run(struct port_io *io);
 
 /* The same by copying from or to the mapping; whatever is no read or write goes to the above. */

@@ -1,4 +1,9 @@
-/* I/O between files and guest memory: the common part, and the engine of plain system calls. */
+/*
+ * I/O between files and guest memory: the common part, and the engine of plain system calls.
+ *
+ * A request may be of 4 GiB, and be done while everybody waits. So what blocks is done in slices:
+ * the first one at once, the others in turns with those of other requests, a few in a tick.
+ */
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/ioctl.h>
@@ -21,6 +26,7 @@ enum { FALLOC_KEEP_SIZE = 1, FALLOC_PUNCH_HOLE = 2, FALLOC_ZERO_RANGE = 16 };
 
 static struct {
 	struct port_io *done, *done_last;
+	struct port_io *slow, *slow_last; /* those with slices left */
 	unsigned pending;
 	bool no_pwritev2;  /* the kernel or the C library lacks it */
 	char zeroes[4096]; /* never written; not const, which would put it into the binary */
@@ -36,6 +42,17 @@ void engine_done(struct port_io *io, int result)
 	else
 		state.done = io;
 	state.done_last = io;
+}
+
+/* calls: nothing */
+void engine_later(struct port_io *io)
+{
+	io->next = NULL;
+	if (state.slow)
+		state.slow_last->next = io;
+	else
+		state.slow = io;
+	state.slow_last = io;
 }
 
 /* calls: nothing */
@@ -85,13 +102,39 @@ static ssize_t write_sync(int fd, const struct iovec *iov, int count, uint64_t o
 	return n >= 0 && fdatasync(fd) < 0 ? -1 : n;
 }
 
+/* The first ENGINE_SLICE bytes of an I/O that has more, in at most CUT_PIECES pieces. */
+enum { CUT_PIECES = 64 };
+
+static int cut(const struct port_io *io, struct iovec *iov)
+{
+	size_t left = ENGINE_SLICE;
+	uint32_t count = 0;
+
+	for (; count < CUT_PIECES && count < io->span_count && left > 0; count++) {
+		size_t part = (size_t)num_min(io->spans[count].len, left);
+
+		iov[count] = (struct iovec){ (void *)io->spans[count].base, part };
+		left -= part;
+	}
+	return (int)count;
+}
+
+/* A slice of a read or write: 0: it was the last one; 1: there is more; or -errno. */
 static int transfer(struct port_io *io)
 {
-	while (io->left > 0) {
+	struct iovec pieces[CUT_PIECES];
+	bool whole = io->left <= ENGINE_SLICE;
+
+	do {
 		const struct iovec *iov = (const struct iovec *)(const void *)io->spans;
 		int count = (int)num_min(io->span_count, ENGINE_PIECES_MAX);
 		int fd = engine_fd(io);
 		ssize_t n;
+
+		if (!whole) {
+			count = cut(io, pieces);
+			iov = pieces;
+		}
 
 		if (io->op == PORT_IO_READ)
 			n = preadv(fd, iov, count, (off_t)io->offset);
@@ -104,35 +147,33 @@ static int transfer(struct port_io *io)
 		if (n <= 0) /* the end of a file that is shorter than it was is an error, too */
 			return n < 0 ? -errno : -EIO;
 		engine_advance(io, (uint64_t)n);
-	}
-	return 0;
+	} while (whole && io->left > 0);
+	return io->left > 0;
 }
 
-/* Zeroes by writing them, where the file system knows no better way. */
+/* A slice of zeroes by writing them, where the file system knows no better way. As transfer. */
 static int write_zeroes(struct port_io *io)
 {
-	struct iovec iov[256];
+	struct iovec iov[ENGINE_SLICE / sizeof(state.zeroes)];
+	uint64_t queued = 0;
+	int count = 0;
+	ssize_t n;
 
-	while (io->left > 0) {
-		uint64_t queued = 0;
-		int count = 0;
-		ssize_t n;
+	io->stage = ENGINE_BY_HAND;
+	while (count < (int)countof(iov) && queued < io->left) {
+		size_t part = (size_t)num_min(io->left - queued, sizeof(state.zeroes));
 
-		while (count < (int)countof(iov) && queued < io->left) {
-			size_t part = (size_t)num_min(io->left - queued, sizeof(state.zeroes));
-
-			iov[count++] = (struct iovec){ state.zeroes, part };
-			queued += part;
-		}
-		n = pwritev(io->file->fd, iov, count, (off_t)io->offset);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n < 0 ? -errno : -EIO;
-		io->offset += (uint64_t)n;
-		io->left -= (uint64_t)n;
+		iov[count++] = (struct iovec){ state.zeroes, part };
+		queued += part;
 	}
-	return 0;
+	do
+		n = pwritev(io->file->fd, iov, count, (off_t)io->offset);
+	while (n < 0 && errno == EINTR);
+	if (n <= 0)
+		return n < 0 ? -errno : -EIO;
+	io->offset += (uint64_t)n;
+	io->left -= (uint64_t)n;
+	return io->left > 0;
 }
 
 static bool unsupported(int error)
@@ -187,8 +228,12 @@ static int zero_by_kernel(struct port_io *io)
 
 static int zero(struct port_io *io)
 {
-	int error = io->left > 0 ? zero_by_kernel(io) : 0;
+	int error = 0;
 
+	if (io->stage == ENGINE_BY_HAND)
+		return write_zeroes(io);
+	if (io->left > 0)
+		error = zero_by_kernel(io);
 	if (error == 0 || !unsupported(-error))
 		return error;
 	io->file->can_zero = false;
@@ -217,9 +262,31 @@ void engine_sync_run(struct port_io *io)
 		flush = io->sync;
 		break;
 	}
+	if (result > 0) {
+		engine_later(io);
+		return;
+	}
 	if (result == 0 && flush && fdatasync(io->file->fd) < 0)
 		result = -errno;
 	engine_done(io, result);
+}
+
+/* Slices of a few of those that have more, in turns. */
+static void slow_run(void)
+{
+	enum { SLICES = 16 };
+
+	for (unsigned i = 0; i < SLICES && state.slow; i++) {
+		struct port_io *io = state.slow;
+
+		state.slow = io->next;
+		if (io->cancelled)
+			engine_done(io, -ECANCELED);
+		else if (io->file->engine == PORT_ENGINE_MMAP)
+			engine_mmap_run(io);
+		else
+			engine_sync_run(io);
+	}
 }
 
 static void start(struct port_io *io)
@@ -308,13 +375,14 @@ void port_io_cancel(struct port_io *io)
 /* calls: nothing */
 void port_io_submit(void)
 {
+	slow_run();
 	uring_submit();
 }
 
 /* calls: nothing */
 bool port_io_ready(void)
 {
-	return state.done || uring_ready();
+	return state.done || state.slow || uring_ready();
 }
 
 /* calls: nothing */

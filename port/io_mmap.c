@@ -19,19 +19,21 @@ static void remap(struct port_file *f)
 	(void)port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
 }
 
+/* Copies the next slice. */
 static void copy(struct port_io *io)
 {
-	while (io->left > 0) {
-		size_t part = (size_t)num_min(io->spans->len, io->left);
+	size_t left = (size_t)num_min(io->left, ENGINE_SLICE);
+
+	while (left > 0) {
+		size_t part = (size_t)num_min(io->spans->len, left);
 		char *at = io->file->map_at + io->offset;
 
 		if (io->op == PORT_IO_READ)
 			memcpy((void *)io->spans->base, at, part);
 		else
 			memcpy(at, (const void *)io->spans->base, part);
-		io->spans++;
-		io->offset += part;
-		io->left -= part;
+		left -= part;
+		engine_advance(io, part);
 	}
 }
 
@@ -47,11 +49,14 @@ void engine_mmap_run(struct port_io *io)
 		return;
 	}
 	copy(io);
-	if (io->sync && fdatasync(f->fd) < 0)
-		result = -errno;
 	if (f->map.hit) {
 		remap(f);
 		result = -EIO;
+	} else if (io->left > 0) {
+		engine_later(io);
+		return;
+	} else if (io->sync && fdatasync(f->fd) < 0) {
+		result = -errno;
 	}
 	engine_done(io, result);
 }

@@ -79,8 +79,8 @@ enum {
 /* In place of an I/O: the entry cancels one, and nobody waits for its own end. */
 enum { NO_IO = 1 };
 
-/* Stages of an I/O that takes two operations. */
-enum { STAGE_FIRST, STAGE_SYNC };
+/* Bytes of one entry: a copy from the page cache is done while everybody waits. */
+enum { ENTRY_BYTES_MAX = 512 << 10 };
 
 static struct {
 	bool open, dead;
@@ -199,24 +199,45 @@ int uring_event(void)
 	return state.open ? state.event : -1;
 }
 
+/* How many spans from the first one on an entry may have; 1 if that alone is too much. */
+static uint32_t count_spans(const struct port_io *io)
+{
+	uint64_t bytes = 0;
+	uint32_t n = 0;
+
+	if (io->left <= ENTRY_BYTES_MAX)
+		return (uint32_t)num_min(io->span_count, ENGINE_PIECES_MAX);
+	while (n < io->span_count && n < ENGINE_PIECES_MAX &&
+		bytes + io->spans[n].len <= ENTRY_BYTES_MAX)
+		bytes += io->spans[n++].len;
+	return n > 0 ? n : 1;
+}
+
+static void fill_bytes(struct sqe *e, const struct port_io *io)
+{
+	uint32_t count = io->span_count == 1 ? 1 : count_spans(io);
+
+	if (count == 1) { /* the kernel need not look at a vector */
+		e->opcode = io->op == PORT_IO_READ ? OP_READ : OP_WRITE;
+		e->addr = (uintptr_t)io->spans->base;
+		e->len = (uint32_t)num_min(num_min(io->left, io->spans->len), ENTRY_BYTES_MAX);
+	} else {
+		e->opcode = io->op == PORT_IO_READ ? OP_READV : OP_WRITEV;
+		e->addr = (uintptr_t)io->spans;
+		e->len = count;
+	}
+}
+
 static void fill(struct sqe *e, const struct port_io *io)
 {
 	*e = (struct sqe){ .fd = io->file->fd, .user_data = (uintptr_t)io };
-	if (io->op == PORT_IO_FLUSH || io->stage == STAGE_SYNC) {
+	if (io->op == PORT_IO_FLUSH || io->stage == ENGINE_SYNC) {
 		e->opcode = OP_FSYNC;
 		e->op_flags = FSYNC_DATASYNC;
 	} else if (io->op == PORT_IO_READ || io->op == PORT_IO_WRITE) {
 		e->fd = engine_fd(io);
 		e->off = io->offset;
-		if (io->span_count == 1) { /* the kernel need not look at a vector */
-			e->opcode = io->op == PORT_IO_READ ? OP_READ : OP_WRITE;
-			e->addr = (uintptr_t)io->spans->base;
-			e->len = (uint32_t)io->left;
-		} else {
-			e->opcode = io->op == PORT_IO_READ ? OP_READV : OP_WRITEV;
-			e->addr = (uintptr_t)io->spans;
-			e->len = (uint32_t)num_min(io->span_count, ENGINE_PIECES_MAX);
-		}
+		fill_bytes(e, io);
 		e->op_flags = io->sync ? RWF_DSYNC_FLAG : 0;
 	} else {
 		bool zero_range = io->op == PORT_IO_ZERO && io->keep;
@@ -338,7 +359,7 @@ static void finish(struct port_io *io, int res)
 {
 	if (res == -EINTR || res == -EAGAIN || res == -ECANCELED)
 		goto again;
-	if (io->stage == STAGE_SYNC || io->op == PORT_IO_FLUSH) {
+	if (io->stage == ENGINE_SYNC || io->op == PORT_IO_FLUSH) {
 		engine_done(io, res < 0 ? res : 0);
 		return;
 	}
@@ -351,7 +372,7 @@ static void finish(struct port_io *io, int res)
 			engine_done(io, res);
 			return;
 		}
-		io->stage = STAGE_SYNC;
+		io->stage = ENGINE_SYNC;
 		goto again;
 	}
 	if (res <= 0) { /* nothing more where there should be: the file is shorter than it was */

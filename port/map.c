@@ -19,7 +19,11 @@
 #include "port.h"
 #include "process.h"
 
-enum { HUGETLBFS = 0x958458f6, ZEROES_HERE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED };
+enum {
+	HUGETLBFS = 0x958458f6,
+	ZEROES_HERE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
+	HITS_MAX = 256
+};
 
 static struct {
 	struct port_map *first;
@@ -40,11 +44,15 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		if (at < start || at - start >= m->len)
 			continue;
 		page = m->base + (at - start) / m->page * m->page;
+		/* Each makes one mapping more, and a process has not so many. */
+		if (m->hit == HITS_MAX)
+			page = m->base;
 		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
-		page = mmap(page, m->page, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
+		page = mmap(page, m->hit == HITS_MAX ? m->len : m->page, PROT_READ | PROT_WRITE,
+			ZEROES_HERE, -1, 0);
 		if (page == MAP_FAILED)
 			break;
-		m->hit = 1;
+		m->hit++;
 		state.hits = 1;
 		return;
 	}

@@ -100,7 +100,7 @@ _Noreturn void port_exit(int status)
 	_exit(status);
 }
 
-/* calls: close */
+/* calls: close setsockopt */
 void port_close(int fd)
 {
 	static const struct linger at_once = { 0 };

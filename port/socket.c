@@ -1,6 +1,7 @@
 /* Unix stream sockets that carry vhost-user messages and descriptors. */
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -152,8 +153,12 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 int port_accept(int listener)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct pollfd listening = { .fd = listener, .events = POLLRDHUP };
 
-	return fd < 0 ? -errno : fd;
+	if (fd >= 0 || errno != EAGAIN)
+		return fd < 0 ? -errno : fd;
+	/* One that its owner has shut down says EAGAIN, too, but is readable for ever. */
+	return poll(&listening, 1, 0) == 1 ? -ESHUTDOWN : -EAGAIN;
 }
 
 /* calls at the start: getsockopt fcntl(F_GETFL) fcntl(F_SETFL) fcntl(F_SETFD) */

@@ -166,17 +166,19 @@ static void loop_events(int64_t timeout_ns)
 /* Step 1 of a tick: sleeps if there is nothing to do, and takes what has come. */
 static void loop_wait(void)
 {
-	uint64_t idle_since;
+	bool work = queues_have_work() || port_io_ready();
+	uint64_t idle_since = 0;
 
 	/* While rings are full of work, the system call that asks for events can wait a little. */
-	if (queues_have_work() || port_io_ready()) {
+	if (!work) {
+		idle_since = out_now_ns();
+		work = loop_spin(idle_since);
+	}
+	if (work) {
 		if (++state.busy_ticks % BUSY_TICKS_PER_WAIT == 0)
 			loop_events(0);
 		return;
 	}
-	idle_since = out_now_ns();
-	if (loop_spin(idle_since))
-		return;
 	loop_events(queues_arm() ? 0 : loop_timeout(idle_since));
 	/* Spinning pays if it would have caught what ended this idleness. */
 	state.spin_pays = out_now_ns() - idle_since <= state.spin_ns;

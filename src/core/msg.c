@@ -319,14 +319,11 @@ void message_read(struct session *s)
 	if (s->state != SESSION_OPEN || s->pausing || s->replying)
 		return;
 	for (unsigned count = 0; count < MESSAGES_PER_TICK;) {
+		if (!receive(s))
+			return;
 		if (s->received < sizeof(m->header) ||
-			s->received - sizeof(m->header) < m->header.size) {
-			if (!receive(s))
-				return;
-			if (s->received < sizeof(m->header) ||
-				s->received - sizeof(m->header) < m->header.size)
-				continue;
-		}
+			s->received - sizeof(m->header) < m->header.size)
+			continue;
 		for (uint16_t i = 0; i < s->device->queue_count; i++)
 			queue_settle(&s->device->queues[i]);
 		dispatch(s);

@@ -66,7 +66,7 @@ static bool queue_works(const struct queue *q)
 {
 	const struct session *s = &q->device->session;
 
-	if (!q->started || q->broken)
+	if (!q->started || q->broken || q->lost)
 		return false;
 	if (q->finishing)
 		return session_finishes(s) && q->ring.inflight.resubmit_left > 0;
@@ -89,7 +89,7 @@ static void queue_kicked(void *owner)
 
 static bool queue_is_polled(const struct queue *q)
 {
-	return q->started && q->kick.kind == PORT_NOTIFY_NONE;
+	return q->started && !q->broken && q->kick.kind == PORT_NOTIFY_NONE;
 }
 
 static void queue_drop_kick(struct queue *q)
@@ -143,31 +143,32 @@ static int queue_resume(struct queue *q, const char **why)
 int queue_start(struct queue *q, const char **why)
 {
 	const struct session *s = &q->device->session;
-	bool fresh = !q->started || q->base_set || q->broken;
+	bool was_broken = q->broken, fresh = !q->started || q->base_set || was_broken;
 	bool packed = (s->features & VIRTIO_F_RING_PACKED) != 0;
+	uint32_t base = q->base;
+	int error = 0;
 
 	ASSERT(q->in_flight == 0);
 	*why = "its size or its addresses were not set";
 	if (!q->addr_set || q->size == 0)
 		return -EINVAL;
-	if (fresh) {
-		int error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
-
-		if (error == 0)
-			error = queue_resume(q, why);
-		if (error < 0) {
-			/* Its size may be new and its parts old: not to be used. */
-			uint32_t base = q->base;
-
-			queue_stop(q);
-			q->base = base;
-			return error;
-		}
+	state.polled -= queue_is_polled(q);
+	q->broken = false; /* from here on its memory is touched */
+	if (fresh)
+		error = vring_map(&q->ring, &s->mem, &q->addr, q->size, packed, why);
+	if (fresh && error == 0)
+		error = queue_resume(q, why);
+	q->broken = error < 0 && was_broken;
+	state.polled += queue_is_polled(q);
+	if (error < 0) {
+		queue_stop(q); /* its size may be new and its parts old */
+		q->base = base;
+		return error;
 	}
 	state.polled -= queue_is_polled(q);
 	q->started = true;
-	q->broken = false;
 	q->base_set = false;
+	q->lost = !q->ring.desc;
 	state.polled += queue_is_polled(q);
 	/* It starts here, not at its first kick: there may be work already ("Ring states"). */
 	queue_ready(q);
@@ -183,7 +184,7 @@ void queue_stop(struct queue *q)
 		/* The driver starts over: what was dropped is not to be done again. */
 		inflight_forget(q->ring.inflight.region);
 	state.polled -= queue_is_polled(q);
-	q->started = q->finishing = q->suspending = q->suspended = false;
+	q->started = q->lost = q->finishing = q->suspending = q->suspended = false;
 	queue_drop_kick(q);
 	vring_unmap(&q->ring);
 	q->ring.inflight = (struct inflight){ 0 };
@@ -194,7 +195,7 @@ bool queue_finish(struct queue *q)
 	struct device *dev = q->device;
 
 	/* With that feature it stays recorded, and is done where the ring goes on. */
-	if (!q->started || q->broken || q->ring.inflight.resubmit_left == 0 ||
+	if (!q->started || q->broken || q->lost || q->ring.inflight.resubmit_left == 0 ||
 		session_has(&dev->session, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
 		return false;
 	/* And if the device may not take it for long: better that than a front-end that hangs. */
@@ -241,13 +242,17 @@ void queue_remap(struct queue *q)
 
 	if (!q->started)
 		return;
-	if (vring_map(&q->ring, &q->device->session.mem, &q->addr, q->ring.size, q->ring.packed,
-		    &why) < 0) {
-		vring_unmap(&q->ring);
-		/* Not by its driver, who goes on where the record says: nothing is forgotten. */
-		q->ring.inflight = (struct inflight){ 0 };
-		queue_break(q, why);
+	q->lost = vring_map(&q->ring, &q->device->session.mem, &q->addr, q->ring.size,
+			  q->ring.packed, &why) < 0;
+	if (!q->lost) {
+		queue_ready(q);
+		return;
 	}
+	/* Not its driver's fault, and maybe it comes back: what the ring knows is kept. */
+	vring_unmap(&q->ring);
+	if (log_allow(&q->device->session.limit, q->device->name))
+		log_error(q->device->name, "queue %u waits: %s any more", q->index, why);
+	port_notify_send(&q->err);
 }
 
 void queue_reset(struct queue *q)
@@ -270,6 +275,7 @@ void queue_break(struct queue *q, const char *why)
 {
 	if (q->broken)
 		return;
+	state.polled -= queue_is_polled(q);
 	q->broken = true;
 	if (log_allow(&q->device->session.limit, q->device->name))
 		log_error(q->device->name,

@@ -6,6 +6,8 @@
 #include "num.h"
 #include "panic.h"
 
+/* Spans before they are merged: so that a chain cannot cost any time. */
+enum { PIECES_MAX = 4 * CONFIG_SPANS_LONG };
 enum { SHARED_MAX = CONFIG_REQUESTS_MAX - CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX };
 
 static struct {
@@ -128,6 +130,9 @@ int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len,
 
 		if (error < 0)
 			return error;
+		*why = "a chain over too many regions";
+		if (++chain->pieces > PIECES_MAX)
+			return -EINVAL;
 		addr += span.len;
 		len -= (uint32_t)span.len;
 	}

@@ -153,10 +153,16 @@ int vhost_get_max_mem_slots(struct session *s, struct message *m, const char **w
 
 int vhost_add_mem_reg(struct session *s, struct message *m, const char **why)
 {
+	int error;
+
 	*why = "it must come with one descriptor";
 	if (m->fd_count != 1)
 		return -EINVAL;
-	return add_region(s, m, &m->payload.reg.region, 0, why);
+	error = add_region(s, m, &m->payload.reg.region, 0, why);
+	for (uint16_t i = 0; error == 0 && i < s->device->queue_count; i++)
+		if (s->device->queues[i].lost)
+			queue_remap(&s->device->queues[i]);
+	return error;
 }
 
 int vhost_rem_mem_reg(struct session *s, struct message *m, const char **why)
@@ -191,6 +197,7 @@ int vhost_set_vring_addr(struct session *s, struct message *m, const char **why)
 {
 	const struct vhost_user_vring_addr *a = &m->payload.addr;
 	struct queue *q = find_queue(s, a->index, why);
+	int error;
 
 	if (!q)
 		return -EINVAL;
@@ -198,7 +205,10 @@ int vhost_set_vring_addr(struct session *s, struct message *m, const char **why)
 	q->addr_set = true;
 	if (!q->started || q->broken)
 		return 0;
-	return vring_map(&q->ring, &s->mem, &q->addr, q->ring.size, q->ring.packed, why);
+	error = vring_map(&q->ring, &s->mem, &q->addr, q->ring.size, q->ring.packed, why);
+	if (error == 0 && q->lost)
+		queue_remap(q);
+	return error;
 }
 
 int vhost_set_vring_base(struct session *s, struct message *m, const char **why)
@@ -253,7 +263,9 @@ int vhost_set_vring_kick(struct session *s, struct message *m, const char **why)
 		return -EINVAL;
 	*why = "it cannot be waited for";
 	error = queue_set_kick(q, fd);
-	if (error == 0)
+	if (error < 0)
+		queue_stop(q); /* it would not hear of its work */
+	else
 		error = queue_start(q, why);
 	if (error == 0 && s->config_stale)
 		session_config_changed(s);

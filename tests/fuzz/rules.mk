@@ -1,13 +1,13 @@
 # Fuzz targets, with libFuzzer and sanitizers, over the fake port. The variables of src/ get
 # sections of their own, so that every input begins with fresh ones.
 
-FUZZ_NAMES := msg chain chain_packed inflight opts
+FUZZ_NAMES := msg chain chain_packed inflight inflight_packed opts
 FUZZ := $(FUZZ_NAMES:%=$(T)/fuzz/%.fuzz)
 TEST_BINARIES += $(FUZZ)
 
 FUZZ_CC := clang -std=c11 -D_GNU_SOURCE -g -O1 -fno-omit-frame-pointer -Wall -Wextra -Werror \
 	-fsanitize=address,undefined -fno-sanitize-recover=all \
-	-Iinclude -Itests/unit -Itests/fuzz -include tests/fuzz/hook.h
+	-Iinclude -Itests/unit -Itests/fuzz -include tests/fuzz/hook.h $(FUZZ_FLAGS)
 FUZZ_DIR := $(T)/obj/fuzz
 FUZZ_REAL := $(patsubst %.c,$(FUZZ_DIR)/%.o,$(filter-out src/main.c,$(wildcard src/*.c src/*/*.c)) \
 	tests/unit/rig.c)

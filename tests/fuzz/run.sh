@@ -3,11 +3,13 @@
 # hang guard: 7200 s
 #
 #     tests/fuzz/run.sh [SECONDS]       for each target; default: 10
+#     tests/fuzz/run.sh --coverage      prints how much of src/ the corpora reach (needs llvm)
 #
 # TARGETS="msg chain" picks some. What is found and, with SECONDS given, what widens the coverage is
 # kept in build/fuzz/.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
+targets=${TARGETS:-msg chain chain_packed inflight inflight_packed opts}
 seconds=${1:-10}
 out=build/fuzz
 bin=build/tests/fuzz
@@ -39,8 +41,42 @@ check()
 	echo "not ok fuzz/$target: $name: ${why:-see $out/$target.log} (replay: $replay)"
 }
 
+# The corpora in the tree and, if there are, those that longer runs have left in build/fuzz/.
+coverage()
+{
+	set --
+	for target in $targets; do
+		set -- "$@" "build/coverage/tests/fuzz/$target.fuzz"
+	done
+	make -s BUILD=build/coverage "$@" \
+		FUZZ_FLAGS="-fprofile-instr-generate -fcoverage-mapping" || return 2
+	rm -f "$out"/*.profraw
+	for target in $targets; do
+		found=
+		[ ! -d "$out/$target" ] || found=$out/$target
+		LLVM_PROFILE_FILE="$out/$target.profraw" "build/coverage/tests/fuzz/$target.fuzz" \
+			"tests/fuzz/corpus/$target" $found -runs=0 >"$out/$target.log" 2>&1 ||
+			return 1
+	done
+	llvm-profdata merge -o "$out/profile" "$out"/*.profraw || return 1
+	first=$1
+	shift
+	for target; do
+		set -- "$@" -object "$target"
+		shift
+	done
+	echo "file regions functions lines branches"
+	llvm-cov report -instr-profile "$out/profile" -show-functions=false "$first" "$@" \
+		src/core src/base src/dev src/opts.c 2>"$out/cov.log" |
+		awk 'NF > 10 && $1 != "Filename" { print $1, $4, $7, $10, $13 }'
+}
+
 mkdir -p "$out"
-for target in ${TARGETS:-msg chain chain_packed inflight opts}; do
+if [ "${1:-}" = --coverage ]; then
+	coverage
+	exit
+fi
+for target in $targets; do
 	seeds=tests/fuzz/corpus/$target
 	dict=
 	[ ! -f "tests/fuzz/$target.dict" ] || dict=-dict=tests/fuzz/$target.dict

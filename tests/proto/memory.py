@@ -165,7 +165,7 @@ def a_new_table_while_rings_run():
 
 
 @case
-def a_ring_whose_memory_goes_breaks_and_comes_back():
+def a_ring_whose_memory_goes_waits_and_comes_back():
     with Disk() as d:
         f = ready(d.path)
         m = f.memory[0]
@@ -174,6 +174,7 @@ def a_ring_whose_memory_goes_breaks_and_comes_back():
         ring.kick_now()
         until(lambda: select.select([ring.err], [], [], 0)[0], "the err notification")
         assert f.acked(ADD_MEM_REG, bytes(8) + m.describe(), [m.fd]) == 0
+        assert blk(f, OUT, 0, b"x" * 512)[0] == OK
         f.start_ring(ring, base=ring.avail_idx)
         assert blk(f, OUT, 0, b"x" * 512)[0] == OK
 

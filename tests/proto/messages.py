@@ -28,7 +28,7 @@ def features_are_offered():
             assert offered & bit, hex(offered)
         protocol = f.ask_u64(GET_PROTOCOL_FEATURES)
         want = P_MQ | P_REPLY_ACK | P_BACKEND_REQ | P_CONFIG | P_INFLIGHT | P_RESET | P_SLOTS
-        assert protocol == want | P_STATUS, hex(protocol)
+        assert protocol == want | P_STATUS | P_BASE_INFLIGHT | P_SKIP_DRAIN, hex(protocol)
 
 
 @case
@@ -71,7 +71,7 @@ def a_feature_that_was_not_offered_is_refused():
     with Disk() as d:
         f = FrontEnd(d.path)
         offered = f.negotiate()
-        assert f.acked(SET_FEATURES, struct.pack("<Q", offered | 1 << 34)) != 0
+        assert f.acked(SET_FEATURES, struct.pack("<Q", offered | 1 << 37)) != 0
         assert f.acked(SET_FEATURES, struct.pack("<Q", offered)) == 0
         assert f.acked(SET_PROTOCOL_FEATURES, struct.pack("<Q", 1 << 14 | P_REPLY_ACK)) != 0
 

@@ -7,16 +7,21 @@
 
 bool front_lenient;
 
-void front_connect(struct front *f, const char *path)
+static void front_take(struct front *f, int fd)
 {
-	*f = (struct front){ .fd = fake_connect(path), .mem_fd = -1 };
-	if (f->fd < 0 && !front_lenient)
-		fake_die("nobody listens on %s", path);
+	*f = (struct front){ .fd = fd, .mem_fd = -1 };
 	for (unsigned i = 0; i < FRONT_RINGS; i++) {
 		f->kick[i] = fake_notify_new(PORT_NOTIFY_EVENT);
 		f->call[i] = fake_notify_new(PORT_NOTIFY_EVENT);
 		f->err[i] = fake_notify_new(PORT_NOTIFY_EVENT);
 	}
+}
+
+void front_connect(struct front *f, const char *path)
+{
+	front_take(f, fake_connect(path));
+	if (f->fd < 0 && !front_lenient)
+		fake_die("nobody listens on %s", path);
 }
 
 void front_hang_up(struct front *f)
@@ -177,15 +182,26 @@ void front_ring(struct front *f, unsigned i, uint32_t size)
 	(void)fake_notify_take(f->call[i]); /* the one for a new call descriptor */
 }
 
-void front_start(struct front *f, const char *path, unsigned rings, uint64_t features)
+static void front_set_up(struct front *f, unsigned rings, uint64_t features)
 {
-	front_connect(f, path);
 	front_negotiate(f, features);
 	front_share(f);
 	for (unsigned i = 0; i < rings; i++) {
 		front_ring(f, i, 16);
 		must(front_ack_state(f, VHOST_USER_SET_VRING_ENABLE, i, 1), "enable");
 	}
+}
+
+void front_start(struct front *f, const char *path, unsigned rings, uint64_t features)
+{
+	front_connect(f, path);
+	front_set_up(f, rings, features);
+}
+
+void front_adopt(struct front *f, int fd, unsigned rings, uint64_t features)
+{
+	front_take(f, fd);
+	front_set_up(f, rings, features);
 }
 
 void front_kick(struct front *f, unsigned i)

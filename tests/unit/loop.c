@@ -305,6 +305,47 @@ CASE(it_spins_only_while_that_pays)
 	CHECK(fake.now_ns - before >= MS);
 }
 
+/* A ring that nobody kicks: looked at once a POLLED_NS of loop.c at least. */
+static void start_unkicked(const char *options)
+{
+	fake_reset(1);
+	CHECK_EQ(rig_stub_at(1, false, options), FAKE_IDLE);
+	front_start(&front, "/s", 1, 0);
+	rig_patience_ns = MS;
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, VHOST_USER_VRING_NO_FD, -1), 0);
+}
+
+static uint64_t asleep_ns, first_ns;
+
+static void measure_sleep(int64_t timeout_ns)
+{
+	if (timeout_ns > 0 && first_ns == 0)
+		first_ns = (uint64_t)timeout_ns;
+	asleep_ns += timeout_ns > 0 ? (uint64_t)timeout_ns : 0;
+}
+
+CASE(a_timer_may_come_before_the_next_look_at_an_unkicked_ring)
+{
+	start_unkicked("--socket-path=/s --poll-us=0");
+	fake.on_wait = measure_sleep;
+	loop_timer_set(&timers[0], fake.now_ns + MS / 10, note, "");
+	CHECK_EQ(rig_run(), FAKE_TIME);
+	CHECK(first_ns > 0 && first_ns < MS / 10);
+	first_ns = 0;
+	CHECK_EQ(rig_run(), FAKE_TIME);
+	CHECK_EQ(first_ns, MS / 5);
+}
+
+CASE(an_unkicked_ring_is_spun_on_for_as_long_as_was_asked)
+{
+	start_unkicked("--socket-path=/s --poll-us=300");
+	fake.on_wait = measure_sleep;
+	rig_patience_ns = 20 * MS;
+	CHECK_EQ(rig_run(), FAKE_TIME);
+	/* Sleeps of 200 us between spins of 300 us. */
+	CHECK(asleep_ns > 5 * MS && asleep_ns < 12 * MS);
+}
+
 CASE(work_is_not_interrupted_for_events_at_every_tick)
 {
 	rig_stub(1, false);

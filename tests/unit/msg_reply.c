@@ -95,6 +95,24 @@ CASE(replies_wait_until_they_are_read)
 	CHECK_EQ(front_get(&front, VHOST_USER_GET_STATUS), 0);
 }
 
+CASE(a_reply_that_waited_is_sent_and_then_nothing_can_be_watched)
+{
+	uint64_t value;
+
+	start();
+	fake.socket_room = 10;
+	front_send(&front, VHOST_USER_GET_FEATURES, 0, NULL, 0, -1);
+	fake.end_ns = fake.now_ns + 100000000;
+	CHECK_EQ(rig_run(), FAKE_TIME);
+	fake.end_ns = 0;
+	fake.socket_room = 100;
+	fake.fail_at[FAKE_WAIT_ADD] = fake.calls[FAKE_WAIT_ADD] + 1;
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK(fake_log_has("it cannot be watched"));
+	CHECK_EQ(reply_u64(&value), 8);
+	CHECK_EQ(reply_u64(&value), FRONT_GONE);
+}
+
 CASE(hanging_up_with_a_reply_that_waits)
 {
 	struct vhost_user_inflight inflight = { .num_queues = 1, .queue_size = 16 };

@@ -194,6 +194,23 @@ CASE(kinds)
 
 /* ---- messages ---- */
 
+/* As a front-end may do that passed it by --fd: such a socket is readable, but gives nobody. */
+CASE(a_listener_that_was_shut_down)
+{
+	static const int how[] = { SHUT_RD, SHUT_RDWR };
+
+	for (unsigned i = 0; i < 2; i++) {
+		int fd = port_listen(place("s"), &id);
+
+		CHECK(fd >= 0);
+		CHECK_EQ(port_accept(fd), -EAGAIN);
+		CHECK_OK(shutdown(fd, how[i]));
+		CHECK_EQ(port_accept(fd), -ESHUTDOWN);
+		port_unlisten(place("s"), &id);
+		port_close(fd);
+	}
+}
+
 CASE(receiving_does_not_block_and_sees_the_end)
 {
 	char buf[8];

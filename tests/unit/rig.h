@@ -61,6 +61,8 @@ struct front {
 };
 
 void front_connect(struct front *f, const char *path);
+/* The same as front_start does, on a connection that is there. */
+void front_adopt(struct front *f, int fd, unsigned rings, uint64_t features);
 void front_hang_up(struct front *f);
 
 enum { FRONT_SILENT = -1, FRONT_GONE = -2 };

@@ -204,6 +204,24 @@ CASE(single_regions)
 	CHECK_EQ(fake_open_fds(), open);
 }
 
+CASE(slots_run_out)
+{
+	uint64_t at = 1ull << 32;
+	int fd;
+
+	start();
+	fd = fake_memory_new(0x1000);
+	for (unsigned i = 0; i < CONFIG_REGIONS_MAX; i++, at += 0x1000)
+		CHECK_EQ(
+			front_add_region(&front, VHOST_USER_ADD_MEM_REG, at, 0x1000, at, 0, fd), 0);
+	CHECK_EQ(front_add_region(&front, VHOST_USER_ADD_MEM_REG, at, 0x1000, at, 0, fd), 1);
+	CHECK(fake_log_has("ADD_MEM_REG failed: no slot is left"));
+	CHECK_EQ(fake_open_maps(), CONFIG_REGIONS_MAX);
+	at -= 0x1000;
+	CHECK_EQ(front_add_region(&front, VHOST_USER_REM_MEM_REG, at, 0x1000, at, 0, -1), 0);
+	CHECK_EQ(front_add_region(&front, VHOST_USER_ADD_MEM_REG, at, 0x1000, at, 0, fd), 0);
+}
+
 /* ---- rings ---- */
 
 CASE(sizes_of_rings)
@@ -227,6 +245,70 @@ CASE(bases_of_rings)
 	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_BASE, 1, 65536), 1);
 	CHECK_EQ(front_call(&front, VHOST_USER_GET_VRING_BASE, &state, 8, 8, -1, NULL), 8);
 	CHECK_EQ(state.num, 65535);
+}
+
+CASE(sizes_and_bases_of_packed_rings)
+{
+	struct vhost_user_vring_state state = { 1, 0 };
+
+	start();
+	front_negotiate(&front, VIRTIO_F_RING_PACKED);
+	for (uint32_t size = 1; size <= 256; size++)
+		CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_NUM, 1, size), 0);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_NUM, 1, 0), 1);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_NUM, 1, 257), 1);
+	CHECK_EQ(queue(1)->size, 256);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_BASE, 1, 0x80018001), 0);
+	CHECK_EQ(front_call(&front, VHOST_USER_GET_VRING_BASE, &state, 8, 8, -1, NULL), 8);
+	CHECK_EQ(state.num, 0x80018001);
+}
+
+/* What was set for the one format may not fit the other, which is known only when it starts. */
+CASE(a_ring_whose_format_has_changed_behind_its_back)
+{
+	start();
+	front_negotiate(&front, VIRTIO_F_RING_PACKED);
+	front_share(&front);
+	driver_init(&front.rings[0], front.mem, FRONT_GPA, 0, 16);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_NUM, 0, 5), 0);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_BASE, 0, 1 << 16), 0);
+	front_ring_addr(&front, 0);
+	front_negotiate(&front, 0);
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, 0, front.kick[0]), 1);
+	CHECK(fake_log_has("SET_VRING_KICK failed: "));
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_NUM, 0, 16), 0);
+	fake_log_clear();
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, 0, front.kick[0]), 1);
+	CHECK(fake_log_has("SET_VRING_KICK failed: "));
+	CHECK(!queue(0)->started);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_BASE, 0, 0), 0);
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, 0, front.kick[0]), 0);
+}
+
+CASE(a_ring_whose_size_is_not_known)
+{
+	start();
+	front_share(&front);
+	driver_init(&front.rings[0], front.mem, FRONT_GPA, 0, 16);
+	front_ring_addr(&front, 0);
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, 0, front.kick[0]), 1);
+	CHECK(fake_log_has("its size or its addresses were not set"));
+}
+
+CASE(addresses_of_a_broken_ring_wait_for_its_next_start)
+{
+	struct vhost_user_vring_addr addr = { .index = 0, .desc = 1 };
+
+	start();
+	front_share(&front);
+	front_ring(&front, 0, 16);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_ENABLE, 0, 1), 0);
+	driver_avail(&front.rings[0], 99); /* no such descriptor */
+	front_kick(&front, 0);
+	CHECK(queue(0)->broken);
+	CHECK_EQ(front_ack(&front, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), -1), 0);
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, 0, front.kick[0]), 1);
+	CHECK(fake_log_has("its ring is not in shared memory"));
 }
 
 CASE(every_message_for_a_ring_knows_how_many_there_are)

@@ -106,6 +106,48 @@ CASE(an_inflight_buffer_is_made)
 	CHECK_EQ(fake_open_maps(), 1);
 }
 
+CASE(an_inflight_buffer_has_room_for_the_format_that_may_come)
+{
+	/* Split 16 + 16n, packed 2 * 16 + 32n or more: multiples of 64. */
+	const uint64_t split = inflight_region_bytes(false, 64);
+	const uint64_t packed = inflight_region_bytes(true, 64);
+	struct vhost_user_inflight i;
+	int fd;
+
+	start();
+	CHECK(split < packed);
+	CHECK_EQ(get_inflight(2, 64, &i, &fd), sizeof(i));
+	CHECK_EQ(i.mmap_size, 2 * split);
+	front_negotiate(&front, VIRTIO_F_RING_PACKED);
+	CHECK_EQ(get_inflight(2, 64, &i, &fd), sizeof(i));
+	CHECK_EQ(i.mmap_size, 2 * packed);
+	/* Reset, so that no feature is known. */
+	CHECK_EQ(front_ack(&front, VHOST_USER_RESET_DEVICE, NULL, 0, -1), 0);
+	CHECK_EQ(get_inflight(2, 64, &i, &fd), sizeof(i));
+	CHECK_EQ(i.mmap_size, 2 * packed);
+}
+
+CASE(an_inflight_buffer_of_the_smaller_format_is_not_used_for_the_other)
+{
+	struct vhost_user_inflight i;
+	int fd;
+
+	start();
+	front_share(&front);
+	CHECK_EQ(get_inflight(2, 16, &i, &fd), sizeof(i));
+	front_negotiate(&front, VIRTIO_F_RING_PACKED);
+	driver_init(&front.rings[1], front.mem, FRONT_GPA, 0, 16);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_NUM, 1, 16), 0);
+	front_ring_addr(&front, 1);
+	CHECK_EQ(front_ack_state(&front, VHOST_USER_SET_VRING_BASE, 1, 0x80008000), 0);
+	CHECK_EQ(front_ack_u64(&front, VHOST_USER_SET_VRING_KICK, 1, front.kick[1]), 1);
+	CHECK(fake_log_has("the in-flight buffer is too small for its format of rings"));
+	/* Nor is what lies behind it forgotten. */
+	CHECK_EQ(front_ack(&front, VHOST_USER_RESET_DEVICE, NULL, 0, -1), 0);
+	front_negotiate(&front, VIRTIO_F_RING_PACKED);
+	CHECK_EQ(front_ack(&front, VHOST_USER_RESET_DEVICE, NULL, 0, -1), 0);
+}
+
 CASE(an_inflight_buffer_that_makes_no_sense_is_not_made)
 {
 	static const uint16_t wrong[][2] = { { 0, 64 }, { 3, 64 }, { 65535, 64 }, { 1, 0 },
