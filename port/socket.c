@@ -149,7 +149,7 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 		(void)unlink(path);
 }
 
-/* calls: accept4 */
+/* calls: accept4 poll */
 int port_accept(int listener)
 {
 	int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);

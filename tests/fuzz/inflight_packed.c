@@ -2,6 +2,7 @@
 #include "fake_port.h"
 #include "packed_model.h"
 #include "record.h"
+#include "spec/vhost_user.h"
 
 enum { SLOTS_MAX = 5 };
 
@@ -20,6 +21,19 @@ static uint16_t behind(uint16_t used, uint16_t slots)
 	return model_step(record.ring_size, used, slots);
 }
 
+/* No entry is lost: the list of free ones has all that no request has. */
+static void expect_free(unsigned count)
+{
+	const struct vhost_user_queue_region_packed *region = (const void *)record.region;
+	uint16_t at = region->free_head;
+	unsigned n = 0;
+
+	for (; n <= record.desc_num && at < record.desc_num; n++)
+		at = region->desc[at].next;
+	if (n != count)
+		fake_die("%u entries are free, not %u", n, count);
+}
+
 /* Whether a publication was seen is told by the ring: by the driver here. */
 static int attach(void)
 {
@@ -34,6 +48,8 @@ static int attach(void)
 		committed = record.honest ? in->old_used != record.shown : record.orders % 2;
 	found = inflight_packed_recover(in, record.ring_size, committed, &record.slots);
 	record.used = in->used;
+	if (record.honest && found >= 0)
+		expect_free(record.desc_num - record.slots);
 	return found;
 }
 

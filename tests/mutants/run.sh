@@ -1,12 +1,14 @@
 #!/bin/sh
 # hang guard: 900 s
 # Plants one bug after the other (NAME.patch, whose first line says of what class it is) into a copy
-# of the tree, and requires that a test catches it: the simulator or, failing that, a unit test.
+# of the tree, and requires that a test catches it: the simulator or, failing that, a unit test or,
+# failing that too, a fuzz target in so many runs from its corpus.
 #
 #     tests/mutants/run.sh [NAME...]
 set -eu
 cd "$(dirname "$0")/../.."
 SEEDS=${SEEDS:-4000}
+FUZZ_RUNS=${FUZZ_RUNS:-20000}
 JOBS=${JOBS:-2}
 here=$(pwd)
 tmp=$(mktemp -d)
@@ -54,12 +56,30 @@ unit_failures()
 	done
 }
 
+# The first fuzz target that fails in this directory.
+fuzz_failure()
+{
+	for target in chain chain_packed inflight inflight_packed msg; do
+		fuzz=build/tests/fuzz/$target.fuzz
+		make -s BUILD=build "$fuzz" >fuzz.log 2>&1 || return 0
+		mkdir -p new
+		if ! "$fuzz" -seed=1 -runs="$FUZZ_RUNS" -max_len=400 -timeout=10 new \
+			"tests/fuzz/corpus/$target" >fuzz.log 2>&1; then
+			echo "$target"
+			return 0
+		fi
+		rm -rf new
+	done
+}
+
 try_units()
 {
 	plant "$1"
 	by=$(unit_failures | grep -vxFf "$tmp/clean.failures" | head -n 1)
 	if [ -n "$by" ]; then
 		echo "ok mutant $1 (caught by unit test $by)"
+	elif by=$(fuzz_failure) && [ -n "$by" ]; then
+		echo "ok mutant $1 (caught by fuzz target $by)"
 	else
 		echo "not ok mutant $1: no test notices: $(class_of "$1")" \
 			"(replay: tests/mutants/run.sh $1)"
