@@ -121,6 +121,11 @@ int port_listen(const char *path, struct port_socket_id *id);
 /* Removes the socket file if it is still the one that port_listen made. */
 void port_unlisten(const char *path, const struct port_socket_id *id);
 int port_connect(const char *path);
+/*
+ * Whether fd is the other end of a connection that we have accepted: held by us, it would never
+ * seem to be hung up.
+ */
+bool port_is_own_connection(int fd);
 /* -EAGAIN: nobody waits. -ESHUTDOWN: nobody ever will. */
 int port_accept(int listener);
 /* 1: fd is a listening stream socket, 0: a connected one; made non-blocking in our use of it. */

@@ -163,6 +163,8 @@ int port_notify_take(struct port_notify *notify, int fd)
 	if (flags < 0 || fstat(fd, &st) < 0)
 		goto refuse;
 	if (S_ISSOCK(st.st_mode)) {
+		if (port_is_own_connection(fd))
+			goto refuse;
 		notify->kind = PORT_NOTIFY_SOCKET;
 	} else if (S_ISFIFO(st.st_mode)) {
 		/* The two ends of a pipe have flags of their own, so this end's are ours to set. */
