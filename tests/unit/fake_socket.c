@@ -211,12 +211,6 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 	fake_path_check(path, false);
 }
 
-bool port_is_own_connection(int fd)
-{
-	(void)fd;
-	return false;
-}
-
 int port_connect(const char *path)
 {
 	int error = fake_call(FAKE_CONNECT);
