@@ -51,15 +51,10 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 
 static int arm(void)
 {
-	struct sigaction action = { .sa_sigaction = bus_error, .sa_flags = SA_SIGINFO };
+	int error = state.armed ? 0 : process_catch(SIGBUS, bus_error);
 
-	if (state.armed)
-		return 0;
-	(void)sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, &action, NULL) < 0)
-		return -errno;
-	state.armed = true;
-	return 0;
+	state.armed = error == 0;
+	return error;
 }
 
 /* The page size of fd's file, or -EFAULT if `end` lies behind the end of the file. */
@@ -75,7 +70,7 @@ static long file_page(int fd, uint64_t end)
 	return (uint32_t)fs.f_type == (uint32_t)HUGETLBFS ? (long)fs.f_bsize : getpagesize();
 }
 
-/* calls: sigaction fstat fstatfs mmap(!PROT_EXEC) madvise */
+/* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
 	uint64_t end, start, size;

@@ -20,7 +20,8 @@ int port_user_find(const char *text, struct port_user *user)
 		strcmp(text, "vm:vm") != 0)
 		error = -ENOENT;
 	if (error == 0)
-		*user = *text == 'r' ? (struct port_user){ 0, 0 } : (struct port_user){ 100, 200 };
+		*user = *text == 'r' ? (struct port_user){ { 0, 0 } }
+				     : (struct port_user){ { 100, 200 } };
 	return error;
 }
 
