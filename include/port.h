@@ -40,7 +40,7 @@ enum port_signal port_signals_next(int fd);
 
 /* Who and where the process is from now on, for the sockets that it makes and connects to. */
 struct port_user {
-	uint32_t uid, gid;
+	uint32_t ids[2]; /* of the user, and of the group */
 };
 /*
  * UID or the name of a user, and maybe a colon and GID or the name of a group. Without that, the
@@ -60,7 +60,7 @@ struct port_cage_path {
 
 /*
  * Each of these is for good. No privileges can be gained any more; capabilities are dropped but for
- * one that removes or connects to what others own (with_paths); no core dump, no debugger.
+ * one that removes or connects to what others own (with_paths). There are no core dumps.
  */
 int port_cage_privileges(bool with_paths);
 /* Nothing can be done with paths but that, nothing with TCP: the version of landlock's ABI. */
