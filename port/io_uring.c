@@ -153,8 +153,8 @@ static int attach(int fd, const struct params *p)
  */
 static int restrict_ring(int fd)
 {
-	static const uint8_t ops[] = { OP_READV, OP_WRITEV, OP_FSYNC, OP_ASYNC_CANCEL,
-		OP_FALLOCATE, OP_READ, OP_WRITE };
+	static const uint8_t ops[] = { OP_READV, OP_WRITEV, OP_FSYNC, OP_ASYNC_CANCEL, OP_FALLOCATE,
+		OP_READ, OP_WRITE };
 	struct {
 		uint16_t kind;
 		uint8_t op, pad[13];

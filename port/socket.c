@@ -233,7 +233,7 @@ static int take_fds(struct msghdr *msg, int *fds, unsigned max)
 	return (int)count;
 }
 
-/* calls: recvmsg close */
+/* calls: recvmsg */
 int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
 {
 	union {
