@@ -62,7 +62,7 @@ COLD void queue_stop(struct queue *q);
 COLD bool queue_finish(struct queue *q);
 /*
  * Instead: cancels what is in flight, to leave it recorded for the next start. True while some of
- * it is still in the kernel's hands.
+ * it is still in the kernel's hands. (It cancels once; and again after `suspending` was cleared.)
  */
 COLD bool queue_suspend(struct queue *q);
 /*

@@ -86,8 +86,8 @@ struct session {
 	uint32_t received; /* bytes of `message` that are here */
 	struct message message;
 
-	uint32_t reply_size; /* of the payload, with replying */
-	struct loop_timer reply_again;
+	uint32_t reply_size;     /* of the payload, with replying */
+	struct loop_timer again; /* to send the reply, or to cancel I/O */
 
 	uint64_t features; /* that the driver accepted */
 	uint64_t protocol_features;

@@ -365,7 +365,7 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 /* calls: nothing */
 void port_io_cancel(struct port_io *io)
 {
-	if (!io->file || io->cancelled)
+	if (!io->file)
 		return;
 	io->cancelled = true;
 	if (io->file->engine == PORT_ENGINE_URING)

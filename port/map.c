@@ -61,15 +61,10 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 
 static int arm(void)
 {
-	struct sigaction action = { .sa_sigaction = bus_error, .sa_flags = SA_SIGINFO };
+	int error = state.armed ? 0 : process_catch(SIGBUS, bus_error);
 
-	if (state.armed)
-		return 0;
-	(void)sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, &action, NULL) < 0)
-		return -errno;
-	state.armed = true;
-	return 0;
+	state.armed = error == 0;
+	return error;
 }
 
 /* -EFAULT if `end` lies behind the end of fd's file; the page size of it, where it has its own. */
@@ -87,7 +82,7 @@ static int check_file(int fd, uint64_t end, uint64_t *page)
 	return 0;
 }
 
-/* calls: sigaction fstat fstatfs mmap(!PROT_EXEC) madvise */
+/* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
 	uint64_t end, start, size, page = (uint64_t)getpagesize();

@@ -127,6 +127,8 @@ static void close_fds(struct message *m)
 
 void message_drop(struct session *s)
 {
+	if (!s->replying)
+		loop_timer_clear(&s->again);
 	close_fds(&s->message);
 	s->received = 0;
 }
@@ -135,7 +137,7 @@ void message_drop_reply(struct session *s)
 {
 	if (!s->replying)
 		return;
-	loop_timer_clear(&s->reply_again);
+	loop_timer_clear(&s->again);
 	if (s->message.reply_fd >= 0)
 		port_close(s->message.reply_fd);
 	s->replying = false;
@@ -150,7 +152,7 @@ static void send_reply(void *owner)
 	int error = port_send(s->fd, &m->header, sizeof(m->header) + s->reply_size, m->reply_fd);
 
 	if (error == -EAGAIN) {
-		loop_timer_set(&s->reply_again, out_now_ns() + AGAIN_NS, send_reply, s);
+		loop_timer_set(&s->again, out_now_ns() + AGAIN_NS, send_reply, s);
 		session_deafen(s);
 		return;
 	}
@@ -216,6 +218,25 @@ static const struct row *find_row(const struct message *m)
 	return &rows[id < VHOST_USER_MESSAGE_COUNT ? id : 0];
 }
 
+static void cancel_again(void *owner)
+{
+	struct session *s = owner;
+
+	s->device->queues[s->message.payload.state.index].suspending = false;
+}
+
+/* (A cancellation is lost if it finds an I/O at a bad moment, as between two calls.) */
+static bool suspend_waits(struct session *s, struct queue *q)
+{
+	enum { AGAIN_NS = 10000000 };
+
+	if (!queue_suspend(q))
+		return false;
+	if (!s->again.set)
+		loop_timer_set(&s->again, out_now_ns() + AGAIN_NS, cancel_again, s);
+	return true;
+}
+
 bool message_waits(struct session *s)
 {
 	uint8_t flags = find_row(&s->message)->flags;
@@ -223,7 +244,7 @@ bool message_waits(struct session *s)
 	struct queue *q = index < s->device->queue_count ? &s->device->queues[index] : NULL;
 
 	if ((flags & SUSPEND) != 0)
-		return q && queue_suspend(q);
+		return q && suspend_waits(s, q);
 	if ((flags & DRAIN) != 0 && device_in_flight(s->device) > 0)
 		return true;
 	return (flags & FINISH) != 0 && q && queue_finish(q);
@@ -265,6 +286,7 @@ static void dispatch(struct session *s)
 void message_resume(struct session *s)
 {
 	s->pausing = false;
+	loop_timer_clear(&s->again);
 	dispatch(s);
 }
 

@@ -211,7 +211,8 @@ bool queue_finish(struct queue *q)
 bool queue_suspend(struct queue *q)
 {
 	/* What no record keeps must be completed. */
-	if (q->in_flight > 0 && q->started && !q->broken && q->ring.inflight.region) {
+	if (!q->suspending && q->in_flight > 0 && q->started && !q->broken &&
+		q->ring.inflight.region) {
 		q->suspending = true;
 		request_cancel_all(q);
 	}

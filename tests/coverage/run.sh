@@ -12,7 +12,7 @@ mkdir -p "$out"
 find $objects -name '*.gcda' -delete
 for suite in build/tests/coverage/*; do
 	case $suite in
-	*/sim) "$suite" --seeds "${SEEDS:-1-5000}" ;;
+	*/sim) "$suite" --seeds "${SEEDS:-1-2000}" ;;
 	*) "$suite" ;;
 	esac >"$out/log" 2>&1 || {
 		echo "not ok coverage: $suite failed (replay: $suite)"

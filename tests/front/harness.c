@@ -23,6 +23,7 @@ static struct {
 	int report; /* why the case failed or was skipped */
 	uint64_t random;
 	bool packed;
+	void (*before_exec)(void);
 	/* What was started and has not ended. A case that is good ends all of it. */
 	struct vubox *running[PROGRAMS_MAX];
 } state;
@@ -202,12 +203,19 @@ void vubox_exec(struct vubox *v, int pass_fd, const char *const *words)
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
 		if (getppid() != parent)
 			_exit(1);
+		if (state.before_exec)
+			state.before_exec();
 		redirect(v->log, pass_fd);
 		execv(program, (char *const *)argv);
 		fprintf(stderr, "%s: %s\n", program, strerror(errno));
 		_exit(127);
 	}
 	track(v, true);
+}
+
+void vubox_before_exec(void (*hook)(void))
+{
+	state.before_exec = hook;
 }
 
 void vubox_start(struct vubox *v, const char *device, const char *const *words)
@@ -319,22 +327,18 @@ unsigned vubox_fds(const struct vubox *v)
 	return count;
 }
 
-long vubox_cpu_ticks(const struct vubox *v)
+uint64_t vubox_cpu_ns(const struct vubox *v)
 {
-	char path[64], text[1024];
-	unsigned long user = 0, system = 0;
-	const char *behind_name;
+	char path[64];
+	unsigned long long ns;
 	FILE *f;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)v->pid);
+	/* The ticks of /proc/PID/stat are too coarse, and stand still for a while now and then. */
+	snprintf(path, sizeof(path), "/proc/%d/schedstat", (int)v->pid);
 	f = fopen(path, "re");
-	CHECK(f && fgets(text, sizeof(text), f));
+	CHECK(f && fscanf(f, "%llu", &ns) == 1);
 	fclose(f);
-	behind_name = strrchr(text, ')');
-	CHECK(behind_name &&
-		sscanf(behind_name + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu",
-			&user, &system) == 2);
-	return (long)(user + system);
+	return ns;
 }
 
 bool vubox_is_sanitized(void)

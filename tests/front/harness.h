@@ -97,6 +97,8 @@ struct vubox {
 
 /* Runs VUBOX with these words; a NULL ends them. pass_fd (or -1) is fd 3 there. */
 void vubox_exec(struct vubox *v, int pass_fd, const char *const *words);
+/* Runs in the process that is to become the program, before it does. NULL: nothing. */
+void vubox_before_exec(void (*hook)(void));
 /* DEVICE --socket-path=… and more words; does not wait. */
 void vubox_start(struct vubox *v, const char *device, const char *const *words);
 /* Ends it with SIGTERM, or another signal, and returns its exit status (or -signal). */
@@ -111,8 +113,8 @@ unsigned vubox_said_times(const struct vubox *v, const char *text);
 unsigned vubox_fds(const struct vubox *v);
 unsigned vubox_maps(const struct vubox *v);
 unsigned vubox_rss_kib(const struct vubox *v);
-/* Processor time that it has used, in clock ticks. */
-long vubox_cpu_ticks(const struct vubox *v);
+/* Processor time that it has used. */
+uint64_t vubox_cpu_ns(const struct vubox *v);
 /* Built with sanitizers: memory and time are not its own. */
 bool vubox_is_sanitized(void);
 

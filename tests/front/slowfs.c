@@ -23,6 +23,7 @@ struct held {
 	uint64_t unique, offset;
 	uint32_t opcode, size;
 	unsigned char *data; /* of a write */
+	bool dsync;          /* and it is to be on stable storage */
 };
 
 struct rule {
@@ -92,7 +93,7 @@ static void finish(const struct held *x, int error)
 
 	if (fs.cut > 0 && len > fs.cut)
 		len = fs.cut;
-	if (error == 0 && applies(&fs.fail, x))
+	if (error == 0 && (applies(&fs.fail, x) || (x->dsync && (fs.fail.what & SLOWFS_SYNCS))))
 		error = fs.fail.error;
 	if (x->opcode == FUSE_READ) {
 		answer(x->unique, error, fs.bytes + x->offset, len);
@@ -180,6 +181,7 @@ static void serve_data(const struct fuse_in_header *h, void *body)
 		x.offset = w->offset;
 		x.size = w->size;
 		x.data = (unsigned char *)(w + 1);
+		x.dsync = (w->flags & O_DSYNC) != 0;
 	}
 	begin(&x);
 }

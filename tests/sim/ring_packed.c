@@ -88,7 +88,8 @@ static void leave_history(struct sim_queue *q, uint32_t start)
 /* A fresh ring's base is what the specification says, or what DPDK or User Mode Linux says. */
 static uint32_t begin(struct sim_queue *q)
 {
-	static const uint32_t fresh[] = { FRESH << 16 | FRESH, FRESH << 16 | FRESH, FRESH, 0 };
+	static const uint32_t both = (uint32_t)FRESH << 16 | FRESH;
+	const uint32_t fresh[] = { both, both, FRESH, 0 };
 	uint32_t start = fake_random(2) == 0 ? 0 : fake_random(ROUNDS_MAX * q->size + 1u);
 
 	q->avail_idx = q->published = q->kicked = q->last_used = q->event = start;

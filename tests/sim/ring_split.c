@@ -55,7 +55,7 @@ static void desc_link(struct virtq_desc *d, uint16_t next)
 /* An indirect table for the segments from `first` on, its entries in any order behind the head. */
 static bool table_put(struct sim_request *r, struct memory *m, unsigned first, struct virtq_desc *d)
 {
-	uint16_t order[RING_MAX], n = (uint16_t)(r->seg_count - first);
+	uint16_t order[RING_MAX] = { 0 }, n = (uint16_t)(r->seg_count - first);
 	uint16_t count = (uint16_t)(n + fake_random(3));
 
 	r->table_len = count * 16u;

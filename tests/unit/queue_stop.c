@@ -31,16 +31,26 @@ static void connect_tracked(uint64_t features, uint64_t without)
 	region->desc_num = RING;
 }
 
-/* A ring that an earlier life has left with one head taken; it is started, and not enabled. */
-static void start_with_history(uint64_t without, bool shy)
+/* A ring that an earlier life has left with so many heads taken; it is started, and not enabled. */
+static void start_with_heads(uint16_t n, uint64_t without, bool shy)
 {
 	rig_stub(1, shy);
 	connect_tracked(0, without);
-	region->desc[ONE_HEAD].inflight = 1;
+	for (int head = ONE_HEAD; head < ONE_HEAD + n; head++) {
+		region->desc[head].inflight = 1;
+		region->desc[head].counter = (uint64_t)head;
+	}
 	front_ring(&front, 0, RING);
-	driver_desc(&front.rings[0], ONE_HEAD, front_addr(0), 4, 2, 0);
-	driver_avail(&front.rings[0], ONE_HEAD);
+	for (int head = ONE_HEAD; head < ONE_HEAD + n; head++) {
+		driver_desc(&front.rings[0], (unsigned)head, front_addr(0), 4, 2, 0);
+		driver_avail(&front.rings[0], (uint16_t)head);
+	}
 	CHECK_EQ(stub.taken, 0);
+}
+
+static void start_with_history(uint64_t without, bool shy)
+{
+	start_with_heads(1, without, shy);
 }
 
 static void ask(uint32_t request)
@@ -99,6 +109,63 @@ CASE(the_answer_does_not_wait_for_a_device_that_takes_nothing)
 	CHECK_EQ(answer(), 1);
 	CHECK_EQ(stub.taken, 0);
 	CHECK_EQ(region->desc[ONE_HEAD].inflight, 1);
+}
+
+/* ---- what comes between ---- */
+
+static void start_finishing(uint16_t n)
+{
+	struct vhost_user_vring_state state = { 0, 0 };
+
+	start_with_heads(n, BIT(GET_VRING_BASE_INFLIGHT) | BIT(GET_VRING_BASE_SKIP_DRAIN), true);
+	front_send(&front, VHOST_USER_GET_VRING_BASE, 0, &state, sizeof(state), -1);
+}
+
+CASE(a_sighup_that_comes_with_the_message_is_served_first)
+{
+	start_finishing(1);
+	fake_signal(PORT_SIGNAL_AGAIN);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK_EQ(stub.looked, 1);
+	CHECK_EQ(answer(), 1);
+	CHECK_EQ(stub.taken, 1);
+	CHECK_EQ(region->desc[ONE_HEAD].inflight, 0);
+}
+
+CASE(a_sigterm_that_comes_with_the_message_leaves_it_on_record)
+{
+	start_finishing(1);
+	fake_signal(PORT_SIGNAL_END);
+	CHECK_EQ(rig_run(), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 0);
+	CHECK_EQ(answer(), FRONT_SILENT);
+	CHECK_EQ(stub.taken, 0);
+	CHECK_EQ(region->desc[ONE_HEAD].inflight, 1);
+}
+
+static struct request *taken;
+
+static void take_one(struct request *req)
+{
+	taken = req;
+	stub.full = true;
+}
+
+CASE(a_connection_that_closes_meanwhile_leaves_the_rest_on_record)
+{
+	start_finishing(2);
+	stub.on_request = take_one;
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK(taken && taken->chain.head == ONE_HEAD);
+	fake_truncate(front.mem_fd, FRONT_BYTES / 2);
+	front_kick(&front, 0);
+	CHECK_EQ(rig_device(0)->session.state, SESSION_CLOSING);
+	stub.full = false;
+	request_done(taken, 0);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK_EQ(rig_device(0)->session.state, SESSION_CLOSED);
+	CHECK_EQ(stub.taken, 1);
+	CHECK_EQ(region->desc[ONE_HEAD + 1].inflight, 1);
 }
 
 /* ---- skip drain ---- */
@@ -172,6 +239,20 @@ CASE(without_a_record_it_is_completed)
 	ask(VHOST_USER_GET_VRING_BASE_SKIP_DRAIN);
 	CHECK_EQ(answer(), 5);
 	CHECK_EQ(driver_used_count(&front.rings[0]), 5);
+}
+
+CASE(a_broken_ring_waits_for_what_it_has_in_flight)
+{
+	start_slow_disk(5, true);
+	driver_avail(&front.rings[0], RING + 1);
+	rig_patience_ns = 1000000;
+	front_kick(&front, 0);
+	rig_patience_ns = fake.end_ns = 0;
+	CHECK(rig_device(0)->queues[0].broken && rig_device(0)->queues[0].in_flight > 0);
+	ask(VHOST_USER_GET_VRING_BASE_SKIP_DRAIN);
+	CHECK_EQ(answer(), 5);
+	CHECK_EQ(rig_device(0)->queues[0].in_flight, 0);
+	CHECK_EQ(region->version, 0); /* the driver starts over: nothing is done again */
 }
 
 CASE(a_queue_that_there_is_not)

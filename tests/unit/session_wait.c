@@ -144,16 +144,30 @@ CASE(a_reply_to_a_message_that_waited_may_wait_itself)
 	CHECK(front_get(&front, VHOST_USER_GET_FEATURES) != 0);
 }
 
-CASE(a_connection_that_cannot_be_watched_again_is_closed)
+/* Behind a message that has waited. */
+static void expect_closed_unwatched(uint32_t request)
 {
+	struct vhost_user_vring_state state = { 0, 0 };
+
 	start_held();
-	ask_base();
+	front_send(&front, request, 0, &state, sizeof(state), -1);
 	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK(rig_device(0)->session.pausing);
 	fake.fail_at[FAKE_WAIT_ADD] = fake.calls[FAKE_WAIT_ADD] + 1;
 	stub_finish();
 	CHECK_EQ(rig_run(), FAKE_IDLE);
 	CHECK(fake_log_has("it cannot be watched"));
 	CHECK_EQ(rig_device(0)->session.state, SESSION_CLOSED);
+}
+
+CASE(a_connection_that_cannot_be_watched_again_is_closed)
+{
+	expect_closed_unwatched(VHOST_USER_SET_VRING_BASE);
+}
+
+CASE(a_connection_that_cannot_be_watched_behind_a_reply_is_closed)
+{
+	expect_closed_unwatched(VHOST_USER_GET_VRING_BASE);
 }
 
 /* ---- the end of the process ---- */
