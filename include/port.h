@@ -175,7 +175,7 @@ enum port_engine { PORT_ENGINE_AUTO, PORT_ENGINE_URING, PORT_ENGINE_MMAP, PORT_E
 struct port_file_options {
 	const char *path;
 	bool read_only;
-	bool direct; /* O_DIRECT; requests that it cannot take go through the page cache */
+	bool direct; /* O_DIRECT; requests that are not aligned for it are slower */
 	bool no_lock;
 	uint64_t create_size; /* create or grow to so many bytes; 0: don't */
 	enum port_engine engine;

@@ -266,7 +266,7 @@ static void fill(struct sqe *e, const struct port_io *io)
 		e->opcode = OP_FSYNC;
 		e->op_flags = FSYNC_DATASYNC;
 	} else if (io->op == PORT_IO_READ || io->op == PORT_IO_WRITE) {
-		e->fd = engine_fd(io);
+		e->fd = engine_fd(io->file);
 		e->off = io->offset;
 		fill_bytes(e, io);
 		e->op_flags = io->sync ? RWF_DSYNC_FLAG : 0;
@@ -316,7 +316,7 @@ static void entry_put(void)
 /* calls: nothing */
 bool uring_start(struct port_io *io)
 {
-	struct sqe *e = by_fallocate(io) ? entry_get() : NULL;
+	struct sqe *e = engine_is_aligned(io) && by_fallocate(io) ? entry_get() : NULL;
 
 	if (!e)
 		return false;
