@@ -117,6 +117,8 @@ help:
 	@echo "make coverage     lines and branches that the unit tests and the simulator reach"
 	@echo "make bench        measure it against qemu-storage-daemon in one interleaved run"
 	@echo "make fuzz         fuzz it (SECONDS=60 for each target)"
+	@echo "make soak         random guests, kills and shortages for MINUTES=1 (SEED=n;"
+	@echo "                  soak-sanitized: with sanitizers)"
 	@echo "make mutants      plant bugs and see that the tests catch them"
 	@echo "make install      DESTDIR= PREFIX=$(PREFIX)"
 	@echo "make size | format | clean | help"
@@ -124,4 +126,4 @@ help:
 include tests/tests.mk
 
 FORCE:
-.PHONY: all demo install size format clean help test check bench fuzz mutants FORCE
+.PHONY: all demo install size format clean help test check bench fuzz mutants soak FORCE
