@@ -118,6 +118,7 @@ help:
 	@echo "make bench        measure it against qemu-storage-daemon in one interleaved run"
 	@echo "make fuzz         fuzz it (SECONDS=60 for each target)"
 	@echo "make mutants      plant bugs and see that the tests catch them"
+	@echo "make proofs       prove the core's memory safety with CBMC, in a chroot (needs root)"
 	@echo "make install      DESTDIR= PREFIX=$(PREFIX)"
 	@echo "make size | format | clean | help"
 
