@@ -120,6 +120,7 @@ help:
 	@echo "make soak         random guests, kills and shortages for MINUTES=1 (SEED=n;"
 	@echo "                  soak-sanitized: with sanitizers)"
 	@echo "make mutants      plant bugs and see that the tests catch them"
+	@echo "make proofs       prove the core's memory safety with CBMC, in a chroot (needs root)"
 	@echo "make install      DESTDIR= PREFIX=$(PREFIX)"
 	@echo "make size | format | clean | help"
 

@@ -23,6 +23,7 @@ QUICK := $(call scripts_of,nocompile) tests/tidy.sh tests/cage/lines.py $(UNIT)
 SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO_SUITES) $(PROTO) \
 	$(call scripts_of,sanitize) $(call scripts_of,lint) $(call scripts_of,sim) \
 	$(call scripts_of,coverage) $(call scripts_of,guest) $(call scripts_of,fuzz) \
+	tests/proofs/fuzz.sh \
 	$(call scripts_of,mutants) $(call scripts_of,cross) $(CAGE)
 
 # Installing comes first and in a process of its own: it may bring the compiler that make looks for.
@@ -54,4 +55,8 @@ fuzz: $(TEST_BINARIES)
 mutants:
 	sh tests/mutants/run.sh
 
-.PHONY: test-run
+proofs:
+	sh tests/install.sh test proofs
+	sh tests/run.sh tests/proofs/run.sh tests/proofs/fuzz.sh
+
+.PHONY: test-run proofs
