@@ -63,7 +63,7 @@ static long tcp(int (*fn)(int, const struct sockaddr *, socklen_t))
 	return fn(fd, (struct sockaddr *)&address, sizeof(address));
 }
 
-/* Someone listens on this name: tests/cage/bars.sh. */
+/* Someone listens on this name: tests/cage/bars.py. */
 static long abstract_connect(void)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };

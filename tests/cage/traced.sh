@@ -65,7 +65,8 @@ traced()
 		set -- $suite
 		suite=$1
 		shift
-		VUBOX=$tmp/vubox WAIT_S=4 timeout 200 "tests/proto/$suite.py" "$@" >"$tmp/suite.$suite" 2>&1
+		VUBOX=$tmp/vubox WAIT_S=4 timeout 200 "tests/proto/$suite.py" "$@" \
+			>"$tmp/suite.$suite" 2>&1
 	done
 	grep -oE '^(CALL|RULE)\([a-z_0-9]+' "build/cage-$name/calls.h" | sed 's/.*(//' |
 		sort -u >"$tmp/allowed"

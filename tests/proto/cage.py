@@ -188,6 +188,37 @@ def every_engine_does_everything():
 
 
 @case
+def a_block_device_is_asked_by_ioctl():
+    """Its size, discards and zeroes; landlock restricts ioctls of devices that are opened later."""
+    path = image(4 << 20)
+    done = subprocess.run(["losetup", "--find", "--show", path], capture_output=True, text=True,
+                          check=False)
+    if done.returncode != 0:
+        os.unlink(path)
+        raise Skip("no loop device can be had: " + done.stderr.strip())
+    loop = done.stdout.strip()
+    try:
+        for engine in "uring", "sync":
+            v = Vubox("--blk-file=" + loop, "--io=" + engine, "-v")
+            f = ready(v.path)
+            assert blk(f, OUT, 0, b"d" * 8192)[0] == OK
+            assert blk(f, DISCARD, 0, struct.pack("<QII", 0, 8, 0))[0] == OK, v.said()
+            assert blk(f, WRITE_ZEROES, 0, struct.pack("<QII", 8, 4, 0))[0] == OK, v.said()
+            assert blk(f, FLUSH, 0)[0] == OK
+            assert blk(f, IN, 8, length=4096)[1] == bytes(2048) + b"d" * 2048
+            os.truncate(path, os.path.getsize(path) + (1 << 20))
+            subprocess.run(["losetup", "-c", loop], check=True)
+            v.process.send_signal(signal.SIGHUP)
+            until(lambda: "sectors now" in v.said(), "it has looked")
+            f.close()
+            assert v.stop() == 0, v.said()
+            v.clean()
+    finally:
+        subprocess.run(["losetup", "-d", loop], check=False)
+        os.unlink(path)
+
+
+@case
 def all_queues_have_their_descriptors():
     """Three a queue are more than the usual soft limit of 1024: it is raised."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
