@@ -112,6 +112,22 @@ static void migrate(struct front *f)
 	front_hang_up(f);
 }
 
+/* The guest starts over: its rings are stopped in order, and made anew. */
+static void reboot(struct front *f)
+{
+	for (unsigned i = 0; i < f->queues_used; i++)
+		if (!front_stop_queue(f, &f->queues[i]))
+			return;
+	sim_note("%u: reboots", f->index);
+	f->fresh = true;
+	f->keeps =
+		!front_has(f, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT) && f->blk && !f->evil;
+	for (unsigned i = 0; i < f->queues_used; i++)
+		f->keeps &= !f->queues[i].evil;
+	life_ticks(fake_random(4));
+	front_up(f);
+}
+
 /* A second front-end is turned away, and the first one does not notice. */
 static bool gone(void *arg)
 {
@@ -242,11 +258,11 @@ static void nonsense(struct front *f)
 void action_any(struct front *f)
 {
 	static void (*const all[])(struct front * f) = { restart, restart, restart, enable, enable,
-		migrate, migrate, plug, plug, reset, hang_up, hang_up, intrude, config, config,
-		config, renotify, renotify, shrink, nonsense, grow };
+		migrate, migrate, reboot, plug, plug, reset, hang_up, hang_up, intrude, config,
+		config, config, renotify, renotify, shrink, nonsense, grow };
 
 	static void (*const lawful[])(struct front * f) = { restart, restart, restart, enable, plug,
-		hang_up, renotify, migrate };
+		hang_up, renotify, migrate, reboot };
 
 	if (!f->connected) {
 		front_up(f);

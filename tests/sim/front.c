@@ -74,9 +74,11 @@ static bool share_all(struct front *f)
 static void start_over(struct front *f)
 {
 	struct memory *m = &f->memory;
-	bool missing = m->count == 0;
+	bool missing = m->count == 0, was_packed = f->queues[0].format == &ring_packed;
+	/* One that was made for rings of this format, and as many. */
+	bool keeps = f->keeps && was_packed == ((f->features & VIRTIO_F_RING_PACKED) != 0);
 
-	f->lawless = false;
+	f->lawless = f->keeps = false;
 	for (unsigned i = 0; i < f->queue_count; i++) {
 		driver_abandon(&f->queues[i]);
 		f->queues[i].made = f->queues[i].running = f->queues[i].up = false;
@@ -92,10 +94,12 @@ static void start_over(struct front *f)
 		memory_new(m);
 	}
 	memory_free_all(m);
-	if (f->inflight_fd >= 0)
+	if (f->inflight_fd >= 0 && !keeps) {
 		fake_close(f->inflight_fd);
-	f->inflight_fd = -1;
-	f->queues_used = (uint16_t)(1 + fake_random(f->queue_count));
+		f->inflight_fd = -1;
+	}
+	if (!keeps)
+		f->queues_used = (uint16_t)(1 + fake_random(f->queue_count));
 	for (unsigned i = 0; i < f->queues_used; i++) {
 		struct sim_queue *q = &f->queues[i];
 
@@ -326,7 +330,7 @@ void front_hang_up(struct front *f)
 	f->connected = false;
 	if ((!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) && !f->stopped) || f->lawless)
 		f->fresh = true;
-	f->stopped = false;
+	f->stopped = f->keeps = false;
 }
 
 /* The process has died: its side of everything is closed. */

@@ -5,6 +5,6 @@
 set -u
 cd "$(dirname "$0")/../.."
 failed=0
-build/tests/sim/sim --cuts "${CUTS:-1-80}" || failed=1
+build/tests/sim/sim --cuts "${CUTS:-1-64}" || failed=1
 build/tests/sim/sim --seeds "${SEEDS:-1-20000}" || failed=1
 exit $failed

@@ -263,6 +263,7 @@ struct front {
 	/* On this connection: REPLY_ACK is in force, memory is shared, features are agreed on. */
 	bool acks, shares, negotiated;
 	bool stopped; /* in order: whoever serves it next is told where it goes on */
+	bool keeps;   /* … and what is on record says so: it can be used again */
 	bool fresh;   /* the driver starts over at the next connection */
 	bool lawless; /* until then nothing is promised */
 	bool client;  /* the device connects to us */

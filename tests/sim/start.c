@@ -133,7 +133,7 @@ void front_check_inflight(const struct front *f)
 	uint32_t head = packed ? 32 : 16, entry = packed ? 32 : 16;
 	uint32_t region = (head + entry * f->queue_size_max + 63) / 64 * 64;
 
-	if (f->inflight_fd < 0 || f->evil || f->lawless || !f->blk ||
+	if (f->inflight_fd < 0 || f->evil || f->lawless ||
 		!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD))
 		return;
 	for (unsigned i = 0; i < f->queues_used; i++) {

@@ -105,7 +105,7 @@ static void make_any(void)
 }
 
 /*
- * A workload for deaths at every moment: one disk, in-flight tracking, rings so small that they are
+ * A workload for deaths at every moment: one device, in-flight tracking, rings so small that they are
  * full and wrap around, I/O that overtakes. What comes before the rings work is tried now and then.
  */
 static void make_workload(void)
@@ -115,19 +115,21 @@ static void make_workload(void)
 	fake.io_delay_ns = one_in(4) ? 0 : one_in(2) ? 3000 : 50000;
 	w.front_count = 1;
 	make_front(f, 0);
-	f->blk = true;
+	f->blk = w.run->seed % 8 != 7;
 	f->read_only = f->growing = false;
 	if (f->client)
 		fake_close(f->listener);
 	f->client = false;
-	if (f->image[0] != 'i') {
+	if (!f->blk)
+		f->image[0] = 0;
+	if (f->blk && f->image[0] != 'i') {
 		(void)snprintf(f->image, sizeof(f->image), "i0");
 		disk_new(&f->disk, f->image, SECTORS_MAX);
 	}
-	f->queue_count = (uint16_t)(1 + fake_random(3));
-	f->queue_size_max = (uint16_t)(2u << fake_random(4));
+	f->queue_count = (uint16_t)(f->blk ? 1 + fake_random(3) : 1);
+	f->queue_size_max = (uint16_t)(f->blk ? 2u << fake_random(4) : RING_MAX);
 	f->must = VHOST_USER_F_PROTOCOL_FEATURES | VIRTIO_F_RING_PACKED;
-	if (w.run->seed % 2 == 0)
+	if (w.run->seed / 2 % 2 == 0)
 		f->never = VIRTIO_F_RING_PACKED;
 	f->protocol_must = 1ull << VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD;
 	w.posts_left = 5 + fake_random(20);
