@@ -146,7 +146,9 @@ static bool run_it(void)
 	w.quiet_ticks = 0;
 	tick_begins();
 	state.idle_rounds = 0;
+	w.running = true;
 	end = fake_run(run, NULL);
+	w.running = false;
 	if (end == FAKE_ABORTED)
 		fake_die("it aborted: …%s", sim_log());
 	if (w.killed)
