@@ -106,8 +106,7 @@ static void make_any(void)
 
 /*
  * A workload for deaths at every moment: one device, in-flight tracking, rings so small that they
- * are
- * full and wrap around, I/O that overtakes. What comes before the rings work is tried now and then.
+ * are full and wrap around, I/O that overtakes. What comes before is tried now and then.
  */
 static void make_workload(void)
 {
