@@ -49,6 +49,7 @@ CALL(void, port_notify_drain, (const struct port_notify *notify), (notify))
 CALL(int, port_listen, (const char *path, struct port_socket_id *id), (path, id))
 CALL(void, port_unlisten, (const char *path, const struct port_socket_id *id), (path, id))
 CALL(int, port_connect, (const char *path), (path))
+QUERY(bool, port_is_own_connection, (int fd), (fd))
 CALL(int, port_accept, (int listener), (listener))
 CALL(int, port_socket_kind, (int fd), (fd))
 CALL(int, port_recv, (int fd, void *buf, size_t len, int *fds, unsigned *fd_count),
