@@ -142,18 +142,18 @@ static int landlock_allow(int ruleset, const struct port_cage_path *path, uint64
 int port_cage_landlock(const struct port_cage_path *paths, unsigned count)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
-	struct landlock_ruleset rules = { landlock_fs(abi), abi >= 4 ? TCP_BIND_AND_CONNECT : 0,
+	struct landlock_ruleset forbidden = { landlock_fs(abi), abi >= 4 ? TCP_BIND_AND_CONNECT : 0,
 		abi >= 6 ? ABSTRACT_SOCKETS_AND_SIGNALS : 0 };
 	int ruleset, error = 0;
 
 	if (abi < 0 || SANITIZED)
 		return SANITIZED ? -EOPNOTSUPP : -errno;
 	/* A kernel that does not know the last fields takes them as long as they are 0. */
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
+	ruleset = (int)syscall(SYS_landlock_create_ruleset, &forbidden, sizeof(forbidden), 0);
 	if (ruleset < 0)
 		return -errno;
 	for (unsigned i = 0; i < count && error == 0; i++)
-		error = landlock_allow(ruleset, &paths[i], rules.fs);
+		error = landlock_allow(ruleset, &paths[i], forbidden.fs);
 	if (error == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		error = -errno;
 	(void)close(ruleset);

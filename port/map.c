@@ -39,17 +39,19 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 	(void)context;
 	for (struct port_map *m = state.first; m; m = m->next) {
 		uintptr_t start = (uintptr_t)m->base;
+		size_t len = m->page;
 		void *page;
 
 		if (at < start || at - start >= m->len)
 			continue;
 		page = m->base + (at - start) / m->page * m->page;
 		/* Each makes one mapping more, and a process has not so many. */
-		if (m->hit == HITS_MAX)
+		if (m->hit == HITS_MAX) {
 			page = m->base;
+			len = m->len;
+		}
 		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
-		page = mmap(page, m->hit == HITS_MAX ? m->len : m->page, PROT_READ | PROT_WRITE,
-			ZEROES_HERE, -1, 0);
+		page = mmap(page, len, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
 		if (page == MAP_FAILED)
 			break;
 		m->hit++;
