@@ -59,7 +59,9 @@ static void make_inet_socket(void)
 
 static void make_unix_socket(void)
 {
-	_exit(socket(AF_UNIX, SOCK_STREAM, 0) < 0);
+	int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+
+	_exit(fd < 0 ? 1 : 0);
 }
 
 static void exit_51_if_sysctl(void)

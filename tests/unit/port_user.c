@@ -73,9 +73,15 @@ static void enter_root(const char *passwd, const char *group)
 		unit_skip("only root can change its root directory");
 	CHECK_OK(mkdir(unit_path(UNIT_DISK, "etc"), 0700));
 	for (unsigned i = 0; i < 2; i++) {
-		FILE *f = texts[i] ? fopen(unit_path(UNIT_DISK, names[i]), "w") : NULL;
+		FILE *f;
 
-		CHECK(!texts[i] || (f && fputs(texts[i], f) >= 0 && fclose(f) == 0));
+		if (!texts[i])
+			continue;
+		f = fopen(unit_path(UNIT_DISK, names[i]), "w");
+		if (!f)
+			FAIL("%s: it cannot be made", names[i]);
+		(void)fputs(texts[i], f);
+		CHECK_OK(fclose(f));
 	}
 	CHECK_OK(port_chroot(unit_path(UNIT_DISK, "")));
 }
