@@ -112,8 +112,8 @@ static void track_anyhow(struct vring *ring, uint16_t more_entries)
 	in->region = a_region(in->desc_num);
 	in->resubmitted_any = nondet_bool();
 	in->resubmit_left = nondet_u16();
-	in->batch_head = nondet_u16();
-	in->batch_tail = nondet_u16();
+	in->batch_head = (uint16_t)nondet_upto(in->desc_num - 1u);
+	in->batch_tail = (uint16_t)nondet_upto(in->desc_num - 1u);
 	in->last_entry = nondet_u16();
 	in->last_counter = nondet_u64();
 	in->counter = nondet_u64();
@@ -122,7 +122,7 @@ static void track_anyhow(struct vring *ring, uint16_t more_entries)
 	in->add_to = nondet_u16();
 	in->used = nondet_u16();
 	in->old_used = nondet_u16();
-	in->slots_left = nondet_u16();
+	in->slots_left = (uint16_t)nondet_upto(at.avail - at.used - at.taken);
 }
 
 /* A ring at any time after its start. */
@@ -131,19 +131,20 @@ static struct vring a_ring(uint16_t size_max, uint16_t more_entries)
 	/* (Base 0 makes a start look through the ring: prove_start.) */
 	struct vring ring = a_fresh_ring(size_max, 0x80008000);
 
-	at.published = nondet_u32();
-	at.used = nondet_u32();
-	at.avail = nondet_u32();
-	at.taken = nondet_u32();
-	ring.last_avail = nondet_u16();
-	ring.used_idx = nondet_u16();
-	ring.used_published = nondet_u16();
-	ring.unpublished = nondet_u16();
+	at.published = (uint32_t)nondet_upto(2u * ring.size - 1);
+	at.used = at.published + (uint32_t)nondet_upto(ring.size);
+	at.avail = at.used + (uint32_t)nondet_upto(at.published + ring.size - at.used);
+	at.taken = (uint32_t)nondet_upto(at.avail - at.used);
+	ring.used_published = place(&ring, at.published);
+	ring.used_idx = place(&ring, at.used);
+	ring.last_avail = place(&ring, at.avail);
+	if (at.used > at.published)
+		ring.unpublished = (uint16_t)(1 + nondet_upto(at.used - at.published - 1));
 	ring.kicks_off = nondet_bool();
 	ring.held_back = nondet_u64();
 	if (nondet_bool())
 		track_anyhow(&ring, more_entries);
-	assume(sound(&ring));
+	claim(sound(&ring));
 	return ring;
 }
 
@@ -210,7 +211,9 @@ void prove_publish(void)
 {
 	struct vring ring = a_ring(LARGE, LARGE - 1);
 
-	assume(ring.unpublished <= SMALL || !ring.inflight.region);
+	/* (No more than were pushed: sound.) */
+	if (ring.inflight.region && ring.unpublished > SMALL)
+		ring.unpublished = SMALL;
 	vring_publish(&ring);
 	at.published = at.used;
 	if (at.published >= 2u * ring.size) {
