@@ -39,11 +39,11 @@ static struct inflight a_record(uint16_t desc_num_max)
 		.counter = nondet_u64(),
 	};
 
-	in.desc_num = (uint16_t)(1 + nondet_upto(desc_num_max - 1u));
-	in.batch_head = (uint16_t)nondet_upto(in.desc_num - 1u);
-	in.resubmit_left = (uint16_t)nondet_upto(in.desc_num);
+	in.desc_num = (uint16_t)(1 + nondet_upto(desc_num_max - 1));
+	in.batch_head = likely_u16((uint16_t)(in.desc_num - 1));
+	in.resubmit_left = likely_u16(in.desc_num);
 	in.region = a_region(in.desc_num);
-	claim(sound(&in));
+	assume(sound(&in));
 	return in;
 }
 

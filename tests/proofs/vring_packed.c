@@ -112,8 +112,8 @@ static void track_anyhow(struct vring *ring, uint16_t more_entries)
 	in->region = a_region(in->desc_num);
 	in->resubmitted_any = nondet_bool();
 	in->resubmit_left = nondet_u16();
-	in->batch_head = (uint16_t)nondet_upto(in->desc_num - 1u);
-	in->batch_tail = (uint16_t)nondet_upto(in->desc_num - 1u);
+	in->batch_head = likely_u16((uint16_t)(in->desc_num - 1));
+	in->batch_tail = likely_u16((uint16_t)(in->desc_num - 1));
 	in->last_entry = nondet_u16();
 	in->last_counter = nondet_u64();
 	in->counter = nondet_u64();
@@ -122,7 +122,7 @@ static void track_anyhow(struct vring *ring, uint16_t more_entries)
 	in->add_to = nondet_u16();
 	in->used = nondet_u16();
 	in->old_used = nondet_u16();
-	in->slots_left = (uint16_t)nondet_upto(at.avail - at.used - at.taken);
+	in->slots_left = likely_u16((uint16_t)(at.avail - at.used - at.taken));
 }
 
 /* A ring at any time after its start. */
@@ -131,20 +131,19 @@ static struct vring a_ring(uint16_t size_max, uint16_t more_entries)
 	/* (Base 0 makes a start look through the ring: prove_start.) */
 	struct vring ring = a_fresh_ring(size_max, 0x80008000);
 
-	at.published = (uint32_t)nondet_upto(2u * ring.size - 1);
-	at.used = at.published + (uint32_t)nondet_upto(ring.size);
-	at.avail = at.used + (uint32_t)nondet_upto(at.published + ring.size - at.used);
-	at.taken = (uint32_t)nondet_upto(at.avail - at.used);
-	ring.used_published = place(&ring, at.published);
-	ring.used_idx = place(&ring, at.used);
-	ring.last_avail = place(&ring, at.avail);
-	if (at.used > at.published)
-		ring.unpublished = (uint16_t)(1 + nondet_upto(at.used - at.published - 1));
+	at.published = likely_u32(2u * ring.size - 1);
+	at.used = at.published + likely_u32(ring.size);
+	at.avail = at.used + likely_u32(at.published + ring.size - at.used);
+	at.taken = likely_u32(at.avail - at.used);
+	ring.used_published = FUZZING ? place(&ring, at.published) : nondet_u16();
+	ring.used_idx = FUZZING ? place(&ring, at.used) : nondet_u16();
+	ring.last_avail = FUZZING ? place(&ring, at.avail) : nondet_u16();
+	ring.unpublished = likely_u16((uint16_t)(at.used - at.published));
 	ring.kicks_off = nondet_bool();
 	ring.held_back = nondet_u64();
 	if (nondet_bool())
 		track_anyhow(&ring, more_entries);
-	claim(sound(&ring));
+	assume(sound(&ring));
 	return ring;
 }
 

@@ -83,13 +83,13 @@ static struct vring a_ring(uint16_t size_max)
 		in->region = a_region(ring.size);
 		in->desc_num = ring.size;
 		in->resubmitted_any = nondet_bool();
-		in->resubmit_left = (uint16_t)nondet_upto(ring.size);
-		in->batch_head = (uint16_t)nondet_upto(ring.size - 1u);
+		in->resubmit_left = likely_u16(ring.size);
+		in->batch_head = likely_u16((uint16_t)(ring.size - 1));
 		in->last_entry = nondet_u16();
 		in->last_counter = nondet_u64();
 		in->counter = nondet_u64();
 	}
-	claim(sound(&ring));
+	assume(sound(&ring));
 	return ring;
 }
 
