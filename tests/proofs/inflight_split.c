@@ -33,15 +33,15 @@ static bool sound(const struct inflight *in)
 static struct inflight a_record(uint16_t desc_num_max)
 {
 	struct inflight in = {
-		.desc_num = (uint16_t)(1 + nondet_upto(desc_num_max - 1u)),
 		.resubmitted_any = nondet_bool(),
-		.resubmit_left = nondet_u16(),
-		.batch_head = nondet_u16(),
 		.last_entry = nondet_u16(),
 		.last_counter = nondet_u64(),
 		.counter = nondet_u64(),
 	};
 
+	in.desc_num = (uint16_t)(1 + nondet_upto(desc_num_max - 1));
+	in.batch_head = likely_u16((uint16_t)(in.desc_num - 1));
+	in.resubmit_left = likely_u16(in.desc_num);
 	in.region = a_region(in.desc_num);
 	assume(sound(&in));
 	return in;
@@ -84,11 +84,10 @@ void prove_resubmit(void)
 void prove_take(void)
 {
 	struct inflight in = a_record(UINT16_MAX), none = { 0 };
-	uint16_t head = nondet_u16();
+	uint16_t head = (uint16_t)nondet_upto(in.desc_num - 1u);
 
 	inflight_split_take(&none, head);
 	inflight_split_push(&none, head);
-	assume(head < in.desc_num);
 	if (nondet_bool())
 		inflight_split_take(&in, head);
 	else
