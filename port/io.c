@@ -245,7 +245,7 @@ static int zero(struct port_io *io)
 	return write_zeroes(io);
 }
 
-/* calls: preadv pwritev pwritev2 fdatasync fallocate */
+/* calls: preadv pwritev fdatasync fallocate */
 /* calls: ioctl(FS_BLKDISCARD) ioctl(FS_BLKZEROOUT) */
 void engine_sync_run(struct port_io *io)
 {
