@@ -213,7 +213,7 @@ void uring_awake(void)
 /* calls: nothing */
 bool uring_may_sleep(void)
 {
-	if (!state.open)
+	if (!state.open || state.dead) /* (it cannot be asked for anything any more) */
 		return true;
 	if (state.cq_flags)
 		__atomic_store_n(state.cq_flags, 0, __ATOMIC_RELAXED);
