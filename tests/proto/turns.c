@@ -148,7 +148,8 @@ static void take(enum turn turn)
 
 static void turns_under_a_verifying_load(const char *with)
 {
-	unsigned turns = getenv("TURNS") ? (unsigned)atoi(getenv("TURNS")) : 150;
+	const char *asked = getenv("TURNS");
+	unsigned turns = asked ? (unsigned)atoi(asked) : 150;
 
 	harness_seed();
 	serve_tracked(with);

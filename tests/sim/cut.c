@@ -53,7 +53,7 @@ void cut_event(const char *what, void *at, size_t len)
 	if (w.cut_in == 0 || (w.cut_stores && !store) || --w.cut_in > 0)
 		return;
 	w.pieces |= pieces && w.deaths == 0;
-	if (!pieces || !w.tearing)
+	if (!store || !pieces || !w.tearing)
 		die(what);
 	torn.at = at;
 	torn.len = len;

@@ -25,15 +25,16 @@ bool guest_did(int result, const char *what)
 /* Bits that may be there or not; a guest keeps its choice as long as it lives. */
 static void choose_features(void)
 {
-	uint64_t some = soak_random() | soak_random();
+	uint64_t some = soak_random(), more = soak_random();
 	uint64_t may = VU_F(INDIRECT_DESC) | VU_F(EVENT_IDX) | 1ull << BLK_F_FLUSH |
 		       1ull << BLK_F_CONFIG_WCE | 1ull << BLK_F_MQ | 1ull << BLK_F_DISCARD |
 		       1ull << BLK_F_WRITE_ZEROES;
 
-	guest.want_features = ~may | (some & may);
+	guest.want_features = ~may | ((some | more) & may);
 	if (soak_one_in(2))
 		guest.want_features &= ~VU_F(RING_PACKED);
-	guest.want_protocol = soak_random() | soak_random() | VU_P(CONFIG) | VU_P(REPLY_ACK);
+	guest.want_protocol = soak_random();
+	guest.want_protocol |= soak_random() | VU_P(CONFIG) | VU_P(REPLY_ACK);
 	if ((~guest.want_protocol & (VU_P(INFLIGHT_SHMFD) | VU_P(GET_VRING_BASE_INFLIGHT))) != 0)
 		guest.want_protocol &= ~VU_P(GET_VRING_BASE_SKIP_DRAIN);
 }

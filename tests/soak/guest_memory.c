@@ -44,7 +44,7 @@ static const struct front_region *region_at(uint64_t at)
 	for (unsigned i = 0; i < guest.memory.driver.count; i++)
 		if (guest.memory.regions[i].place.guest == at)
 			return &guest.memory.regions[i];
-	return NULL;
+	soak_fail("%s: there is no region at %llx", guest.seat->name, (unsigned long long)at);
 }
 
 static bool by_slots(void)
@@ -105,11 +105,12 @@ static bool is_used(unsigned i)
 void memory_unplug(void)
 {
 	unsigned i = soak_below(HOT_MAX);
-	const struct front_region *r = region_at(hot_at(i));
+	const struct front_region *r;
 	struct front_place place;
 
 	if (!guest.plugged[i] || is_used(i))
 		return;
+	r = region_at(hot_at(i));
 	place = r->place;
 	guest.plugged[i] = false;
 	if (by_slots()) {
