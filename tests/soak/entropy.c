@@ -4,7 +4,7 @@
 #include "../front/front.h"
 #include "soak.h"
 
-enum { ANSWER_MS = 20000, BYTES = 1 << 20, DATA_AT = 0x10000, BUFFER = 4096, SIZE = 16 };
+enum { ANSWER_MS = 60000, BYTES = 1 << 20, DATA_AT = 0x10000, BUFFER = 4096, SIZE = 16 };
 
 static struct {
 	const struct seat *seat;

@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-enum { ANSWER_MS = 20000, ACTIONS_MAX = 400 };
+enum { ANSWER_MS = 60000, ACTIONS_MAX = 400 };
 
 struct guest guest;
 

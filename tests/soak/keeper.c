@@ -25,7 +25,7 @@
 #include "../front/front.h"
 #include "keeper.h"
 
-enum { REST_S = 90, SETTLE_US = 1500000, ANON_MORE_KIB = 256, IDLE_US = 500000, IDLE_TICKS = 3 };
+enum { REST_S = 300, SETTLE_US = 1500000, ANON_MORE_KIB = 256, IDLE_US = 500000, IDLE_TICKS = 3 };
 enum { MINUTE_S = 60 };
 
 struct keeper keeper;
@@ -196,21 +196,27 @@ static void run_for(uint64_t seconds)
 	}
 }
 
+/* A guest that has not ended, or NULL. */
+static const struct seat *who_is_left(void)
+{
+	for (unsigned i = 0; i < keeper.seat_count; i++)
+		if (keeper.guests[i] > 0)
+			return &keeper.seats[i];
+	return NULL;
+}
+
 /* Every guest looks at its whole disk; then vubox ends well. */
 static void finish(void)
 {
-	unsigned left = keeper.seat_count;
 	uint64_t end_us = front_now_us() + REST_S * 1000000ull;
+	const struct seat *left;
 
 	soak->stop = true;
 	soak->pause = false;
-	while (left > 0 && !soak->failed) {
-		processes_check();
-		left = 0;
-		for (unsigned i = 0; i < keeper.seat_count; i++)
-			left += keeper.guests[i] > 0;
+	while ((left = who_is_left()) && !soak->failed) {
 		if (front_now_us() > end_us)
-			soak_fail("%u guests do not come to an end", left);
+			soak_fail("the guest of %s does not come to an end", left->name);
+		processes_check();
 		usleep(5000);
 	}
 	for (unsigned i = 0; i < PROCESSES && !soak->failed; i++)

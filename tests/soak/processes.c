@@ -12,7 +12,7 @@
 
 #include "keeper.h"
 
-enum { WORDS_MAX = 128, END_MS = 20000 };
+enum { WORDS_MAX = 128, END_MS = 60000 };
 
 /* The command line of a process: its seats, one behind the other. */
 static void words_of(unsigned which, char **words)

@@ -23,4 +23,8 @@ $(T)/soak/vubox: $(SOURCES) $(HEADERS) tests/soak/rules.mk
 		-fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer \
 		$(SOURCES) -o $@
 
-.PHONY: soak soak-sanitized
+# That it finds what is planted.
+soak-proof: $(SOAK)
+	sh tests/soak/prove.sh
+
+.PHONY: soak soak-sanitized soak-proof

@@ -13,7 +13,7 @@
 #include "../front/example.h"
 #include "soak.h"
 
-enum { ANSWER_MS = 20000, QUICK_MS = 30, BYTES = 1 << 20, SIZE = RIG_RING_SIZE };
+enum { ANSWER_MS = 60000, QUICK_MS = 30, BYTES = 1 << 20, SIZE = RIG_RING_SIZE };
 
 static struct {
 	const struct seat *seat;
