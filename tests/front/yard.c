@@ -31,6 +31,7 @@ static void bystander_gets(struct yard *y)
 
 static void bystander_comes(struct yard *y)
 {
+	y->other.vubox = y->rig.vubox;
 	y->other.front.fd = -1;
 	snprintf(y->other.vubox.socket, sizeof(y->other.vubox.socket), "%s", harness_path("other"));
 	rig_negotiate(&y->other, ~0ull, ~0ull);

@@ -1,5 +1,7 @@
 /* The block device: every request and every status, by every I/O engine (VIRTIO 5.2.6). */
 #include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -366,6 +368,56 @@ static void as_many_ranges_as_it_says(const char *with)
 
 /* ---- the image ---- */
 
+static void o_direct_takes_aligned_and_unaligned(const char *with)
+{
+	static unsigned char data[65536], back[65536];
+	static struct driver_buffer pieces[64];
+	struct blk_request w;
+	struct driver_buffer parts[3];
+	struct driver_chain chain = { .buffers = pieces };
+
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, (const char *const[]){ "--direct", NULL });
+	rig_negotiate(&r, ~0ull, ~0ull);
+	rig_run(&r);
+	harness_fill(data, sizeof(data));
+	CHECK_EQ(rig_blk(&r, BLK_OUT, 0, data, sizeof(data)), BLK_OK);
+	CHECK_EQ(rig_blk(&r, BLK_IN, 0, back, sizeof(back)), BLK_OK);
+	CHECK_BYTES(back, data, sizeof(back));
+	/* A sector that is no page, and pieces of memory that no disk takes. */
+	CHECK_EQ(rig_blk(&r, BLK_OUT, 129, data, 512), BLK_OK);
+	CHECK_EQ(rig_blk(&r, BLK_IN, 129, back, 512), BLK_OK);
+	CHECK_BYTES(back, data, 512);
+	w = rig_request(&r, 0, BLK_OUT, 256, 4096);
+	CHECK(driver_write(&r.memory.driver, w.data, data, 4096));
+	chain.count = blk_cut(parts, blk_build(&r.memory.driver, &w, parts),
+		(const uint32_t[]){ 1, 100, 1000 }, 3, pieces, 64);
+	CHECK_EQ(rig_chain(&r, &w, &chain), BLK_OK);
+	CHECK_EQ(rig_blk(&r, BLK_IN, 256, back, 4096), BLK_OK);
+	CHECK_BYTES(back, data, 4096);
+}
+
+/* What -v says of the engine that was chosen. */
+static void auto_knows_tmpfs_from_files(const char *with)
+{
+	char *shm;
+
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, (const char *const[]){ "-v", NULL });
+	rig_connect(&r);
+	CHECK(vubox_said(&r.vubox, "I/O by uring") || vubox_said(&r.vubox, "no io_uring"));
+	CHECK_EQ(vubox_end(&r.vubox, 15), 0);
+	front_close(&r.front);
+	CHECK(asprintf(&shm, "/dev/shm/vubox-proto-%d", (int)getpid()) > 0);
+	r.image = shm;
+	close(open(shm, O_CREAT | O_RDWR, 0600));
+	CHECK_EQ(truncate(shm, RIG_DISK_BYTES), 0);
+	rig_serve(&r, RIG_DISK_BYTES, (const char *const[]){ "-v", NULL });
+	rig_connect(&r);
+	CHECK_EQ(unlink(shm), 0);
+	CHECK(vubox_said(&r.vubox, "I/O by mmap: tmpfs"));
+}
+
 /* Capacity is in whole blocks of 512; the tail is not served. */
 static void sizes_that_are_no_multiple(const char *with)
 {
@@ -380,6 +432,8 @@ static void sizes_that_are_no_multiple(const char *with)
 		rig_open(&r, sizes[i], with);
 		CHECK_EQ(front_get_config(&r.front, 0, 8, &capacity, &got), 0);
 		CHECK_EQ(capacity, sizes[i] / 512);
+		if (sizes[i] % 512 != 0)
+			CHECK(vubox_said(&r.vubox, "are no whole block"));
 		CHECK_EQ(rig_blk(&r, BLK_OUT, capacity - 1, data, 512), BLK_OK);
 		CHECK_EQ(rig_blk(&r, BLK_OUT, capacity, data, 512), BLK_IOERR);
 		CHECK_EQ(rig_blk(&r, BLK_IN, capacity, data, 512), BLK_IOERR);
@@ -404,5 +458,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_ENGINE(bad_ranges),
 	CASE_OF_EACH_ENGINE(as_many_ranges_as_it_says),
 	CASE_OF_EACH_ENGINE(sizes_that_are_no_multiple),
+	CASE(o_direct_takes_aligned_and_unaligned),
+	CASE(auto_knows_tmpfs_from_files),
 };
 HARNESS_MAIN(cases)

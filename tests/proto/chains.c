@@ -186,6 +186,55 @@ static void the_longest_chains(const char *with)
 	}
 }
 
+/* More requests with long chains than there are arrays for them: they wait for each other. */
+static void many_of_the_longest_chains(const char *with)
+{
+	enum { PIECES = 700, MANY = 24 };
+	static struct driver_buffer pieces[PIECES];
+	struct front_queue *q = &r.queues[0];
+
+	serve(with);
+	run(1024, 0);
+	for (unsigned slot = 0; slot < MANY; slot++) {
+		struct blk_request w = rig_request(
+			&r, slot, BLK_OUT, slot * 70, (PIECES - 2) / 2 * 64 / 512 * 512);
+		struct driver_chain chain = { .buffers = pieces, .owner = (void *)(uintptr_t)slot };
+		struct driver_buffer parts[3];
+		uint32_t left = w.len;
+
+		harness_fill(disk + w.sector * 512, w.len);
+		CHECK(driver_write(&r.memory.driver, w.data, disk + w.sector * 512, w.len));
+		blk_build(&r.memory.driver, &w, parts);
+		pieces[0] = parts[0];
+		/* From both ends of the data in turns, so that no two neighbours are one. */
+		chain.count = 1;
+		for (uint64_t at = w.data; left > 0; chain.count++) {
+			uint32_t len = left < 40 ? left : chain.count % 2 ? 40 : 24;
+
+			pieces[chain.count] = (struct driver_buffer){ at, len, false };
+			at += len;
+			left -= len;
+		}
+		pieces[chain.count++] = parts[2];
+		CHECK(chain.count > 600 && chain.count <= PIECES);
+		chain.table = rig_table(&r, slot);
+		CHECK(driver_add(&q->driver, &chain) >= 0);
+	}
+	front_queue_offer(q);
+	for (unsigned i = 0; i < MANY; i++) {
+		unsigned slot = rig_take(&r, q, NULL);
+		struct blk_request w = rig_request(&r, slot, 0, 0, 0);
+
+		CHECK_EQ(blk_status(&r.memory.driver, &w), BLK_OK);
+	}
+	for (unsigned slot = 0; slot < MANY; slot++) {
+		unsigned char back[512];
+
+		rig_disk_read(&r, slot * 70ull * 512, back, sizeof(back));
+		CHECK_BYTES(back, disk + slot * 70 * 512, sizeof(back));
+	}
+}
+
 /* A read whose parts lie where the request says. */
 static void reads_well(struct blk_request i, uint64_t table)
 {
@@ -232,6 +281,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH(random_chains),
 	CASE_OF_EACH(empty_descriptors_only_between),
 	CASE_OF_EACH(the_longest_chains),
+	CASE_OF_EACH(many_of_the_longest_chains),
 	CASE_OF_EACH(over_the_edge_of_regions),
 };
 HARNESS_MAIN(cases)

@@ -4,6 +4,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
@@ -329,6 +330,65 @@ static void the_connection_itself(const char *with)
 	yard_check(&y);
 }
 
+/* ---- sockets that linger ---- */
+
+/* A socket whose last close waits for its peer for an hour; that one, in *peer, never reads. */
+static int lingering_socket(int *peer)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+	struct linger hour = { 1, 3600 };
+	socklen_t len = sizeof(a);
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	CHECK(listener >= 0 && bind(listener, (struct sockaddr *)&a, sizeof(a)) == 0);
+	CHECK(listen(listener, 1) == 0 && getsockname(listener, (struct sockaddr *)&a, &len) == 0);
+	CHECK_EQ(connect(fd, (struct sockaddr *)&a, sizeof(a)), 0);
+	*peer = accept(listener, NULL, NULL);
+	CHECK(*peer >= 0);
+	close(listener);
+	fill_up(fd, true);
+	CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
+	return fd;
+}
+
+/* Whoever closes the last descriptor of it must not wait: kept as a call, surplus, by the dozen. */
+static void sockets_that_linger(const char *with)
+{
+	static const struct {
+		uint32_t request, size;
+		unsigned count;
+	} ways[] = {
+		{ VU_SET_VRING_CALL, 8, 1 },
+		{ VU_SET_VRING_KICK, 8, 1 },
+		{ VU_SET_BACKEND_REQ_FD, 0, 1 },
+		{ VU_ADD_MEM_REG, 40, 1 },
+		{ VU_GET_FEATURES, 0, 1 },
+		{ VU_GET_FEATURES, 0, 60 },
+	};
+	static const unsigned char zeros[40];
+
+	(void)with;
+	yard_serve(&y, NULL);
+	for (unsigned i = 0; i < sizeof(ways) / sizeof(ways[0]); i++) {
+		int fds[60], peer, fd = lingering_socket(&peer);
+
+		for (unsigned k = 0; k < 60; k++)
+			fds[k] = fd;
+		yard_connect(&y, 1);
+		CHECK_EQ(front_send(&y.rig.front, ways[i].request, 0, zeros, ways[i].size, fds,
+				 ways[i].count),
+			0);
+		close(fd); /* the last one is not ours any more */
+		(void)front_settle(&y.rig.front);
+		CHECK_EQ(front_settle(&y.other.front), 0);
+		yard_glance(&y);
+		CHECK_EQ(front_settle(&y.other.front), 0);
+		close(peer);
+	}
+	yard_check(&y);
+}
+
 /* ---- the back-end channel ---- */
 
 static void odd_channels(const char *with)
@@ -369,6 +429,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(kicks_that_hang_up),
 	CASE_OF_EACH_FORMAT(one_descriptor_for_all),
 	CASE(the_connection_itself),
+	CASE(sockets_that_linger),
 	CASE(odd_channels),
 };
 HARNESS_MAIN(cases)

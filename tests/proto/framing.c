@@ -3,6 +3,7 @@
  * is wrong costs at most its own connection, and never a descriptor.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -114,111 +115,6 @@ static void wrong_sizes_are_no_messages(const char *with)
 }
 
 /* ---- descriptors ---- */
-
-struct carrier {
-	uint32_t request, size;
-	unsigned wants; /* so many descriptors; any other number is wrong */
-	bool without;   /* none is right, too */
-	const char *name;
-};
-
-/* clang-format off */
-#define CARRIER(name, ...) { VU_##name, __VA_ARGS__, #name }
-/* clang-format on */
-
-static const struct carrier carriers[] = {
-	CARRIER(ADD_MEM_REG, 40, 1, false),
-	CARRIER(SET_MEM_TABLE, 72, 2, false),
-	CARRIER(SET_VRING_KICK, 8, 1, false),
-	CARRIER(SET_VRING_CALL, 8, 1, false),
-	CARRIER(SET_VRING_ERR, 8, 1, false),
-	CARRIER(SET_BACKEND_REQ_FD, 0, 1, false),
-	CARRIER(SET_INFLIGHT_FD, 24, 1, false),
-	CARRIER(REM_MEM_REG, 40, 1, true),
-	CARRIER(SET_LOG_BASE, 16, 1, true),
-	CARRIER(SET_LOG_FD, 0, 1, true),
-	CARRIER(GPU_SET_SOCKET, 0, 1, true),
-	CARRIER(SET_DEVICE_STATE_FD, 8, 1, true),
-	/* These carry none at all. */
-	CARRIER(GET_FEATURES, 0, 0, true),
-	CARRIER(SET_FEATURES, 8, 0, true),
-	CARRIER(GET_VRING_BASE, 8, 0, true),
-	CARRIER(GET_CONFIG, 72, 0, true),
-	CARRIER(GET_INFLIGHT_FD, 24, 0, true),
-	CARRIER(SET_VRING_ENABLE, 8, 0, true),
-};
-enum { CARRIERS = sizeof(carriers) / sizeof(carriers[0]) };
-
-static void fill_payload(uint32_t request, unsigned char *payload)
-{
-	struct front_place a = { 0x1000, 4096, 0x1000, 0 }, b = { 0x2000, 4096, 0x2000, 0 };
-	struct front_inflight inflight = { .size = 8192, .queues = 1, .queue_size = 128 };
-	uint32_t regions = 2, config[2] = { 0, 60 };
-
-	memset(payload, 0, 128);
-	if (request == VU_ADD_MEM_REG || request == VU_REM_MEM_REG)
-		memcpy(payload + 8, &a, sizeof(a));
-	if (request == VU_SET_MEM_TABLE) {
-		memcpy(payload, &regions, 4);
-		memcpy(payload + 8, &a, sizeof(a));
-		memcpy(payload + 40, &b, sizeof(b));
-	}
-	if (request == VU_SET_INFLIGHT_FD || request == VU_GET_INFLIGHT_FD)
-		memcpy(payload, &inflight, sizeof(inflight));
-	if (request == VU_GET_CONFIG)
-		memcpy(payload, config, sizeof(config));
-}
-
-/* Sends a message with so many descriptors, as one for an ack or (acks off) for nobody. */
-static void send_with(const struct carrier *c, unsigned count, bool acks)
-{
-	unsigned char payload[128];
-	struct front_message m;
-	int fds[254], fd = r.memory.regions[0].fd;
-	bool right = count == c->wants || (count == 0 && c->without), answered;
-
-	for (unsigned i = 0; i < 254; i++)
-		fds[i] = fd;
-	rig_negotiate(&r, ~0ull, acks ? ~0ull : ~VU_P(REPLY_ACK));
-	fill_payload(c->request, payload);
-	CHECK_EQ(front_send(&r.front, c->request, acks ? VU_NEED_REPLY : 0, payload, c->size, fds,
-			 count),
-		0);
-	if (!acks) {
-		front_settle(&r.front); /* it may close, or go on */
-		return;
-	}
-	answered = front_receive(&r.front, &m) == 0;
-	front_close_fds(&m);
-	if (!answered)
-		CHECK_EQ(front_wait_closed(&r.front), 0);
-	if (!right && answered && m.header.size > 0 && m.payload[0] == 0)
-		harness_fail(HERE, "%s is done with %u descriptors", c->name, count);
-}
-
-static void any_number_of_descriptors(const char *with)
-{
-	static const unsigned counts[] = { 0, 1, 2, 3, 7, 8, 9, 16, 253 };
-	struct front_memory *m = &r.memory;
-	unsigned fds;
-
-	(void)with;
-	CHECK_EQ(front_memory_add(m, RIG_GUEST, RIG_USER, RIG_MEMORY, 0), 0);
-	rig_serve(&r, RIG_DISK_BYTES, NULL);
-	rig_connect(&r);
-	CHECK_EQ(front_settle(&r.front), 0);
-	fds = vubox_fds(&r.vubox) - 1;
-	front_close(&r.front);
-	for (unsigned i = 0; i < CARRIERS * 9 * 2; i++) {
-		const struct carrier *c = &carriers[i / 18];
-
-		send_with(c, counts[i / 2 % 9], i % 2 == 0);
-		front_close(&r.front);
-		for (uint64_t end = harness_deadline_us(); vubox_fds(&r.vubox) != fds;)
-			harness_pause(end, HERE, c->name);
-	}
-	next_one_is_served(fds);
-}
 
 /* Of an open connection, too: what a good message brings replaces what was there. */
 static void descriptors_are_replaced(const char *with)
@@ -360,17 +256,75 @@ static void a_hang_up_in_every_place(const char *with)
 	next_one_is_served(fds);
 }
 
+/* It never reads its answers: it waits for itself, and for nobody else. */
+static void a_front_end_that_never_reads(const char *with)
+{
+	struct front_header h = { VU_GET_FEATURES, VU_VERSION, 0 };
+	struct front_message m;
+	unsigned sent = 0;
+	uint64_t ns;
+
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, NULL);
+	rig_connect(&r);
+	CHECK_EQ(fcntl(r.front.fd, F_SETFL, O_NONBLOCK), 0);
+	/* Until both directions are full, and stay so. */
+	for (unsigned tries = 0; tries < 50; tries++) {
+		while (send(r.front.fd, &h, sizeof(h), MSG_NOSIGNAL) == sizeof(h)) {
+			sent++;
+			tries = 0;
+		}
+		usleep(1000);
+	}
+	CHECK_EQ(fcntl(r.front.fd, F_SETFL, 0), 0);
+	ns = vubox_cpu_ns(&r.vubox);
+	usleep(100000);
+	CHECK(vubox_cpu_ns(&r.vubox) - ns < 20000000); /* a fifth: it only looks now and then */
+	for (unsigned i = 0; i < sent; i++) {
+		CHECK_EQ(front_receive(&r.front, &m), 0);
+		CHECK_EQ(m.header.request, VU_GET_FEATURES);
+	}
+	CHECK_EQ(front_settle(&r.front), 0);
+}
+
+/* What it does wrong again and again is not said again and again. */
+static void a_front_end_cannot_flood_the_log(const char *with)
+{
+	unsigned lines, fds;
+
+	(void)with;
+	rig_serve(&r, RIG_DISK_BYTES, NULL);
+	rig_connect(&r);
+	CHECK_EQ(front_settle(&r.front), 0);
+	fds = vubox_fds(&r.vubox) - 1;
+	front_close(&r.front);
+	for (unsigned i = 0; i < 80; i++) {
+		rig_connect(&r);
+		if (i % 2)
+			CHECK_EQ(front_send(&r.front, VU_GET_FEATURES, 0, "1234", 4, NULL, 0), 0);
+		else
+			CHECK_EQ(front_send(&r.front, VU_GET_FEATURES, 0, NULL, 0, (int[]){ 2 }, 1),
+				0);
+		CHECK_EQ(front_wait_closed(&r.front), 0);
+		front_close(&r.front);
+	}
+	lines = vubox_said_times(&r.vubox, "\n");
+	CHECK(lines >= 2 && lines <= 30);
+	next_one_is_served(fds);
+}
+
 static const struct harness_case cases[] = {
 	CASE(a_wrong_version_closes),
 	CASE(a_reply_to_nothing_closes),
 	CASE(an_absurd_size_closes),
 	CASE(wrong_sizes_are_no_messages),
-	CASE(any_number_of_descriptors),
 	CASE(descriptors_are_replaced),
 	CASE(one_byte_at_a_time),
 	CASE(cut_at_every_place),
 	CASE(many_messages_in_one_write),
 	CASE(rings_go_on_while_a_message_is_half_here),
 	CASE(a_hang_up_in_every_place),
+	CASE(a_front_end_that_never_reads),
+	CASE(a_front_end_cannot_flood_the_log),
 };
 HARNESS_MAIN(cases)

@@ -45,10 +45,10 @@ static void start_over(void)
 	rig_start(&y.rig, &y.rig.queues[0]);
 }
 
-/* A read of one sector whose data lies there. */
-static void read_to(uint64_t guest, uint32_t len, uint8_t should)
+/* A request whose data lies there. */
+static void data_at(uint32_t type, uint64_t guest, uint32_t len, uint8_t should)
 {
-	struct blk_request i = rig_request(&y.rig, 0, BLK_IN, 0, len);
+	struct blk_request i = rig_request(&y.rig, 0, type, 0, len);
 	struct driver_buffer buffers[3];
 	struct driver_chain chain = { .buffers = buffers };
 
@@ -65,8 +65,12 @@ static void data_that_is_nowhere_fails_its_request(const char *with)
 
 	yard_open(&y, with, 1);
 	for (unsigned i = 0; i < sizeof(nowhere) / sizeof(nowhere[0]); i++) {
-		read_to(nowhere[i], 512, BLK_IOERR);
-		read_to(nowhere[i], 1024, BLK_IOERR);
+		for (uint32_t len = 512; len <= 1024; len += 512) {
+			data_at(BLK_IN, nowhere[i], len, BLK_IOERR);
+			data_at(BLK_OUT, nowhere[i], len, BLK_IOERR);
+			data_at(BLK_WRITE_ZEROES, nowhere[i], 512, BLK_IOERR);
+			data_at(BLK_DISCARD, nowhere[i], 512, BLK_IOERR);
+		}
 		yard_reads(&y);
 	}
 	CHECK_EQ(front_signals(y.rig.queues[0].err), 0);
@@ -76,9 +80,9 @@ static void data_that_is_nowhere_fails_its_request(const char *with)
 static void data_of_4_gib_fails_its_request(const char *with)
 {
 	yard_open(&y, with, 1);
-	read_to(AT, 0xfffff000, BLK_IOERR);
-	read_to(RIG_GUEST, RIG_MEMORY, BLK_IOERR); /* longer than the disk */
-	read_to(RIG_GUEST, RIG_MEMORY + 512, BLK_IOERR);
+	data_at(BLK_IN, AT, 0xfffff000, BLK_IOERR);
+	data_at(BLK_IN, RIG_GUEST, RIG_MEMORY, BLK_IOERR); /* longer than the disk */
+	data_at(BLK_IN, RIG_GUEST, RIG_MEMORY + 512, BLK_IOERR);
 	yard_reads(&y);
 	yard_check(&y);
 }

@@ -238,7 +238,9 @@ static void a_flush_that_fails(const char *with)
 /* Without a cache a write is done when it is on stable storage: an error there is its error. */
 static void a_sync_that_fails_fails_its_write(const char *with)
 {
-	serve(with, slowfs_mount(RIG_DISK_BYTES, SLOWFS_PLAIN));
+	/* A mapped file needs the kernel's pages of it. */
+	serve(with, slowfs_mount(RIG_DISK_BYTES,
+			    strcmp(with, "mmap") == 0 ? SLOWFS_CACHED : SLOWFS_PLAIN));
 	yard_connect(&y, 1);
 	CHECK_EQ(front_set_config(&y.rig.front, BLK_CONFIG_WRITEBACK, 1, 0, "\0"), 0);
 	CHECK_EQ(transfer(BLK_OUT, 1024, 4096), BLK_OK);
@@ -246,6 +248,51 @@ static void a_sync_that_fails_fails_its_write(const char *with)
 	CHECK_EQ(transfer(BLK_OUT, 1024, 4096), BLK_IOERR);
 	slowfs_fail(SLOWFS_ALL, 0, 0, 0);
 	CHECK_EQ(transfer(BLK_OUT, 1024, 4096), BLK_OK);
+	yard_check(&y);
+}
+
+/* Whether a write is on stable storage when it is done: if not, a failing sync is no matter. */
+static bool writes_through(void)
+{
+	bool through;
+
+	slowfs_fail(SLOWFS_SYNCS, 0, RIG_DISK_BYTES, EIO);
+	through = transfer(BLK_OUT, 1024, 4096) == BLK_IOERR;
+	slowfs_fail(SLOWFS_ALL, 0, 0, 0);
+	return through;
+}
+
+/*
+ * writeback is not told again after a reconnect: a driver that has set it to 0 never flushes. So
+ * all writes are safe until it shows what it believes.
+ */
+static void after_a_restart_writes_are_safe_until_the_cache_mode_is_known(const char *with)
+{
+	struct front_inflight want = { .queues = 1, .queue_size = RIG_RING_SIZE };
+	int fd;
+
+	serve(with, slowfs_mount(RIG_DISK_BYTES, SLOWFS_PLAIN));
+	rig_negotiate(&y.rig, ~0ull, ~0ull);
+	CHECK_EQ(front_get_inflight_fd(&y.rig.front, &want, &fd), 0);
+	rig_share(&y.rig);
+	rig_start(&y.rig, rig_queue(&y.rig));
+	CHECK(!writes_through());
+	for (unsigned how = 0; how < 2; how++) {
+		rig_disconnect(&y.rig);
+		rig_negotiate(&y.rig, ~0ull, ~0ull);
+		CHECK_EQ(front_set_inflight_fd(&y.rig.front, &want, fd), 0);
+		rig_share(&y.rig);
+		rig_start(&y.rig, rig_queue(&y.rig));
+		CHECK(writes_through());
+		CHECK(writes_through());
+		if (how == 0)
+			CHECK_EQ(rig_blk(&y.rig, BLK_FLUSH, 0, NULL, 0), BLK_OK);
+		else
+			CHECK_EQ(front_set_config(&y.rig.front, BLK_CONFIG_WRITEBACK, 1, 0, "\1"),
+				0);
+		CHECK(!writes_through());
+	}
+	close(fd);
 	yard_check(&y);
 }
 
@@ -387,6 +434,9 @@ static const struct harness_case cases[] = {
 	CASE_WITH(a_flush_that_fails, "sync"),
 	CASE_WITH(a_sync_that_fails_fails_its_write, "uring"),
 	CASE_WITH(a_sync_that_fails_fails_its_write, "sync"),
+	CASE_WITH(a_sync_that_fails_fails_its_write, "mmap"),
+	CASE_WITH(after_a_restart_writes_are_safe_until_the_cache_mode_is_known, "uring"),
+	CASE_WITH(after_a_restart_writes_are_safe_until_the_cache_mode_is_known, "sync"),
 	CASE_WITH(short_reads_and_writes, "uring"),
 	CASE_WITH(short_reads_and_writes, "sync"),
 	CASE_WITH_EACH_FORMAT(the_device_is_removed, "uring"),

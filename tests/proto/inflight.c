@@ -364,6 +364,7 @@ static void a_reset_forgets_what_was_in_flight(const char *with)
 	CHECK(!has_used(q));
 	rig_works(&r);
 	check_disk(0, 2, false);
+	CHECK_EQ(front_settle(&r.front), 0);
 	track_check_rest(&t, q);
 }
 

@@ -209,6 +209,46 @@ static void noise(const char *with)
 	yard_check(&y);
 }
 
+/* It has more descriptors when it is done again than it had when it was counted. */
+static void it_grows_after_it_was_counted(const char *with)
+{
+	uint16_t heads[8];
+
+	(void)with;
+	get_buffer();
+	for (unsigned of = 1; of <= SIZE; of += SIZE / 3) {
+		struct front_queue *q = prepare(heads, 8);
+
+		CHECK_EQ(front_set_inflight_fd(&y.rig.front, &t.want, t.fd), 0);
+		CHECK_EQ(front_queue_set(&y.rig.front, q, driver_base(&q->driver, 0)), 0);
+		CHECK_EQ(front_set_vring_kick(&y.rig.front, 0, q->kick), 0);
+		for (unsigned i = 0; i < SIZE; i++) {
+			struct track_packed_desc *e = &track_packed(&t, 0)->desc[i];
+
+			e->num = (uint16_t)(SIZE - i < of ? SIZE - i : of);
+			e->last = (uint16_t)(i + e->num - 1);
+			e->next = (uint16_t)(i + 1);
+			e->flags = DRIVER_DESC_WRITE | (i + 1 < SIZE ? DRIVER_DESC_NEXT : 0);
+			e->len = i == 0 ? 64 : 0;
+			e->addr = RIG_SLOTS_AT;
+		}
+		CHECK_EQ(front_set_vring_enable(&y.rig.front, 0, true), 0);
+		CHECK_EQ(front_settle(&y.rig.front), 0);
+		/* A chain without an end, for whoever takes it to be longer than the ring. */
+		for (unsigned i = 0; i < SIZE; i++) {
+			struct driver_desc d = desc(RIG_SLOTS_AT, 0,
+				DRIVER_DESC_WRITE | DRIVER_DESC_NEXT | (i ? 1 << 7 : 0), 0);
+
+			q->driver.format->put_desc(q->driver.desc + 16 * i, &d);
+		}
+		front_kick(q);
+		CHECK_EQ(front_settle(&y.rig.front), 0);
+		rig_disconnect(&y.rig);
+		UNTIL(vubox_fds(&y.rig.vubox) == y.fds);
+	}
+	yard_check(&y);
+}
+
 /* ---- what is said of it ---- */
 
 static void sizes_and_offsets_that_are_not_true(const char *with)
@@ -320,6 +360,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(lists_that_are_loops),
 	CASE_PACKED(chains_of_any_length),
 	CASE_OF_EACH_FORMAT(noise),
+	CASE_PACKED(it_grows_after_it_was_counted),
 	CASE_OF_EACH_FORMAT(sizes_and_offsets_that_are_not_true),
 	CASE_OF_EACH_FORMAT(requests_for_an_absurd_buffer),
 	CASE_OF_EACH_FORMAT(buffers_that_cannot_be_mapped),

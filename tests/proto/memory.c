@@ -305,6 +305,32 @@ static void removing_a_region(const char *with)
 	moves_data(p->guest, p->guest + 8192, 4096, 8);
 }
 
+/* The memory of a ring is taken away while it runs, and comes again: the ring goes on. */
+static void the_memory_of_a_ring_goes_and_comes_again(const char *with)
+{
+	struct front_queue *q = &r.queues[0];
+	const struct front_region *region = &r.memory.regions[0];
+
+	(void)with;
+	serve();
+	rig_run(&r);
+	for (unsigned i = 0; i < 5; i++) {
+		rig_works(&r);
+		CHECK_EQ(front_rem_mem_reg(&r.front, &region->place, -1), 0);
+		front_kick(q);
+		CHECK_EQ(front_settle(&r.front), 0);
+		CHECK_EQ(front_add_mem_reg(&r.front, &region->place, region->fd), 0);
+		front_signals(q->err);
+		rig_works(&r);
+		CHECK_EQ(front_signals(q->err), 0);
+		/* A start instead of that does as well. */
+		CHECK_EQ(front_rem_mem_reg(&r.front, &region->place, -1), 0);
+		CHECK_EQ(front_add_mem_reg(&r.front, &region->place, region->fd), 0);
+		rig_start(&r, q);
+	}
+	rig_works(&r);
+}
+
 /* Bad regions: empty, wrapping, overlapping, larger than their file. */
 static void bad_regions_are_refused(const char *with)
 {
@@ -382,6 +408,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(a_region_of_more_than_4_gib),
 	CASE(slots_up_to_509),
 	CASE_OF_EACH_FORMAT(removing_a_region),
+	CASE_OF_EACH_FORMAT(the_memory_of_a_ring_goes_and_comes_again),
 	CASE(bad_regions_are_refused),
 	CASE_OF_EACH(hot_plug_under_load),
 };

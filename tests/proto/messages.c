@@ -286,6 +286,7 @@ static void queue_indices_are_checked(const char *with)
 	static const uint32_t bad[] = { 3, 4, 64, 255, 256, 0x7fffffff, ~0u };
 	int fd = eventfd(0, 0);
 	uint64_t count;
+	uint32_t base;
 
 	(void)with;
 	rig_serve(&r, RIG_DISK_BYTES, (const char *const[]){ "--num-queues=3", NULL });
@@ -299,6 +300,10 @@ static void queue_indices_are_checked(const char *with)
 		CHECK_EQ(front_set_vring_base(&r.front, bad[i], 0), FRONT_REFUSED);
 		CHECK_EQ(front_set_vring_addr(&r.front, &addr), FRONT_REFUSED);
 		CHECK_EQ(front_set_vring_enable(&r.front, bad[i], true), FRONT_REFUSED);
+		/* Its own answer cannot say so. */
+		CHECK_EQ(front_get_vring_base(&r.front, bad[i], &base), -EPIPE);
+		front_close(&r.front);
+		rig_negotiate(&r, ~0ull, ~0ull);
 		if (bad[i] > 255)
 			continue;
 		CHECK_EQ(front_set_vring_call(&r.front, bad[i], fd), FRONT_REFUSED);

@@ -128,6 +128,61 @@ static void a_ring_at_the_last_byte_of_a_region(const char *with)
 	yard_check(&y);
 }
 
+/* A ring of 4 whose part that grows with the size ends where its region ends. */
+static void open_at_the_end(struct front_queue *q)
+{
+	const struct driver_memory *mem = &y.rig.memory.driver;
+	struct driver_options options = { .size = 4, .event_idx = true };
+	uint64_t end = RIG_GUEST + RIG_MEMORY;
+	struct driver_layout at;
+
+	driver_place(rig_format(), &at, 4, RIG_GUEST);
+	if (!harness_packed()) {
+		at.end = end - 2;
+		at.used = at.end - 38;
+	}
+	CHECK_EQ(front_queue_open(q, 0, rig_format(), &y.rig.memory, &at, &options), 0);
+	y.rig.queue_count = 1;
+	if (harness_packed()) {
+		q->driver.at.desc = end - 64;
+		q->driver.desc = driver_at(mem, end - 64, 64);
+	}
+}
+
+/* A ring that runs is to start again with a size for which there is no room: it stops. */
+static void a_restart_that_fails_stops_the_ring(const char *with)
+{
+	static unsigned char before[RIG_SLOTS_AT - RIG_GUEST], after[sizeof(before)];
+	struct front_queue *q = &y.rig.queues[0];
+	unsigned char id[BLK_ID_BYTES];
+	uint32_t base;
+
+	(void)with;
+	yard_serve(&y, NULL);
+	rig_negotiate(&y.rig, ~0ull, ~0ull);
+	rig_share(&y.rig);
+	open_at_the_end(q);
+	rig_start(&y.rig, q);
+	CHECK_EQ(rig_blk(&y.rig, BLK_GET_ID, 0, id, sizeof(id)), BLK_OK);
+	base = driver_base(&q->driver, 0);
+	CHECK_EQ(front_set_vring_num(&y.rig.front, 0, 1024), 0);
+	CHECK_EQ(front_set_vring_base(&y.rig.front, 0, base), 0);
+	CHECK_EQ(front_set_vring_kick(&y.rig.front, 0, q->kick), FRONT_REFUSED);
+	CHECK(driver_read(&y.rig.memory.driver, RIG_GUEST, before, sizeof(before)));
+	for (unsigned i = 0; i < 3; i++) {
+		front_kick(q);
+		CHECK_EQ(front_set_vring_enable(&y.rig.front, 0, true), 0);
+		CHECK_EQ(front_settle(&y.rig.front), 0);
+	}
+	CHECK(driver_read(&y.rig.memory.driver, RIG_GUEST, after, sizeof(after)));
+	CHECK_BYTES(after, before, sizeof(after));
+	CHECK_EQ(front_set_vring_num(&y.rig.front, 0, 4), 0);
+	CHECK_EQ(front_set_vring_base(&y.rig.front, 0, base), 0);
+	CHECK_EQ(front_set_vring_kick(&y.rig.front, 0, q->kick), 0);
+	CHECK_EQ(rig_blk(&y.rig, BLK_GET_ID, 0, id, sizeof(id)), BLK_OK);
+	yard_check(&y);
+}
+
 /* Two regions that are neighbours for the guest are not for us: a ring part lies in one. */
 static void a_ring_over_two_regions(const char *with)
 {
@@ -361,6 +416,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(ring_parts_over_the_end_of_a_region),
 	CASE_OF_EACH_FORMAT(ring_parts_that_are_not_aligned),
 	CASE_OF_EACH_FORMAT(a_ring_at_the_last_byte_of_a_region),
+	CASE_OF_EACH_FORMAT(a_restart_that_fails_stops_the_ring),
 	CASE_OF_EACH_FORMAT(a_ring_over_two_regions),
 	CASE_OF_EACH_FORMAT(ring_parts_that_overlap),
 	CASE_OF_EACH(buffers_over_the_ring),

@@ -142,6 +142,7 @@ static void a_file_as_the_source(const char *with)
 	const char *path = harness_file("source", sizeof(source));
 	unsigned seen[256] = { 0 }, have = 0;
 	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	uint64_t ns;
 
 	(void)with;
 	for (unsigned i = 0; i < sizeof(source) / 4; i++)
@@ -162,6 +163,13 @@ static void a_file_as_the_source(const char *with)
 		seen[source[i]]--;
 	for (unsigned i = 0; i < 256; i++)
 		CHECK_EQ(seen[i], 0);
+	/* It has ended: that is said, and nothing spins for more. */
+	add(&(struct driver_buffer){ at(0), 64, true }, 1, 0);
+	UNTIL(vubox_said(&r.vubox, "its end"));
+	CHECK_EQ(front_settle(&r.front), 0);
+	ns = vubox_cpu_ns(&r.vubox);
+	usleep(100000);
+	CHECK(vubox_cpu_ns(&r.vubox) - ns < 20000000);
 }
 
 /* A source that has nothing now stalls nobody; what it has later is given. */
@@ -190,6 +198,36 @@ static void a_source_that_is_slow(const char *with)
 	CHECK_EQ(front_settle(&r.front), 0);
 	rig_disconnect(&r);
 	CHECK_EQ(vubox_end(&r.vubox, 15), 0);
+}
+
+/* Nor does it stall another device of the process. */
+static void a_slow_source_stalls_no_other_device(const char *with)
+{
+	static struct rig disk;
+	char source[128], other[128];
+	const char *path = harness_path("fifo");
+	struct driver_used used;
+	int fd;
+
+	(void)with;
+	CHECK_EQ(mkfifo(path, 0600), 0);
+	fd = open(path, O_RDWR | O_CLOEXEC);
+	CHECK(fd >= 0);
+	snprintf(source, sizeof(source), "--source=%s", path);
+	snprintf(other, sizeof(other), "--socket-path=%s", harness_path("other"));
+	rig_serve(&disk, RIG_DISK_BYTES, (const char *const[]){ "--", "rng", source, other, NULL });
+	snprintf(r.vubox.socket, sizeof(r.vubox.socket), "%s", harness_path("other"));
+	rig_negotiate(&r, ~0ull, ~0ull);
+	rig_run(&r);
+	add(&(struct driver_buffer){ at(0), 64, true }, 1, 0);
+	CHECK_EQ(front_settle(&r.front), 0);
+	rig_negotiate(&disk, ~0ull, ~0ull);
+	rig_run(&disk);
+	for (unsigned i = 0; i < 20; i++)
+		rig_works(&disk);
+	CHECK_EQ(driver_poll(&r.queues[0].driver, &used), 0);
+	CHECK_EQ(write(fd, "0123456789", 10), 10);
+	CHECK_EQ(rig_take(&r, &r.queues[0], NULL), 0);
 }
 
 /* GET_VRING_BASE has an answer also while a buffer waits for the source. */
@@ -263,6 +301,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(many_buffers_at_once),
 	CASE_OF_EACH_FORMAT(a_file_as_the_source),
 	CASE_OF_EACH_FORMAT(a_source_that_is_slow),
+	CASE_OF_EACH_FORMAT(a_slow_source_stalls_no_other_device),
 	CASE_OF_EACH_FORMAT(stopping_while_a_buffer_waits),
 	CASE(a_source_that_is_not_there),
 	CASE_OF_EACH_FORMAT(buffers_that_are_no_use),

@@ -153,7 +153,7 @@ static void a_sleeping_driver_is_called(const char *with)
 	struct front_queue *q = &r.queues[0];
 	struct driver_used used;
 
-	serve("uring");
+	serve("auto");
 	run(features_of(with), 64, 65500);
 	for (unsigned turn = 0; turn < 3000; turn++) {
 		unsigned depth = 1 + turn % 8;
