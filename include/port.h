@@ -40,7 +40,7 @@ enum port_signal port_signals_next(int fd);
 
 /* Who and where the process is from now on, for the sockets that it makes and connects to. */
 struct port_user {
-	uint32_t uid, gid;
+	uint32_t ids[2]; /* of the user, and of the group */
 };
 /*
  * UID or the name of a user, and maybe a colon and GID or the name of a group. Without that, the
@@ -60,7 +60,7 @@ struct port_cage_path {
 
 /*
  * Each of these is for good. No privileges can be gained any more; capabilities are dropped but for
- * one that removes or connects to what others own (with_paths); no core dump, no debugger.
+ * one that removes or connects to what others own (with_paths). There are no core dumps.
  */
 int port_cage_privileges(bool with_paths);
 /* Nothing can be done with paths but that, nothing with TCP: the version of landlock's ABI. */
@@ -121,6 +121,11 @@ int port_listen(const char *path, struct port_socket_id *id);
 /* Removes the socket file if it is still the one that port_listen made. */
 void port_unlisten(const char *path, const struct port_socket_id *id);
 int port_connect(const char *path);
+/*
+ * Whether fd is the other end of a connection that we have accepted: held by us, it would never
+ * seem to be hung up.
+ */
+bool port_is_own_connection(int fd);
 /* -EAGAIN: nobody waits. -ESHUTDOWN: nobody ever will. */
 int port_accept(int listener);
 /* 1: fd is a listening stream socket, 0: a connected one; made non-blocking in our use of it. */
@@ -170,7 +175,7 @@ enum port_engine { PORT_ENGINE_AUTO, PORT_ENGINE_URING, PORT_ENGINE_MMAP, PORT_E
 struct port_file_options {
 	const char *path;
 	bool read_only;
-	bool direct; /* O_DIRECT; requests that it cannot take go through the page cache */
+	bool direct; /* O_DIRECT; requests that are not aligned for it are slower */
 	bool no_lock;
 	uint64_t create_size; /* create or grow to so many bytes; 0: don't */
 	enum port_engine engine;

@@ -32,6 +32,7 @@ struct queue {
 	bool lost;       /* the memory of its ring went away; it waits for it */
 	bool finishing;  /* it stops, but first does again what an earlier life has begun */
 	bool suspending; /* it stops, and what is in flight is cancelled */
+	bool cancel_due; /* … again: it may have been missed */
 	bool suspended;  /* … and was: it is on record */
 	bool answered;   /* GET_VRING_BASE told where, and nothing is in flight */
 	uint16_t index;
@@ -62,7 +63,7 @@ COLD void queue_stop(struct queue *q);
 COLD bool queue_finish(struct queue *q);
 /*
  * Instead: cancels what is in flight, to leave it recorded for the next start. True while some of
- * it is still in the kernel's hands. (It cancels once; and again after `suspending` was cleared.)
+ * it is still in the kernel's hands. (It cancels once, and again when `cancel_due` is set.)
  */
 COLD bool queue_suspend(struct queue *q);
 /*

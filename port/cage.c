@@ -2,16 +2,14 @@
  * The cage: what a serving process gives up, so that whoever takes it over gets little.
  *
  * Theory of operation. When all is opened and the sockets listen, three things are done. Privileges
- * go: no_new_privs(2), capabilities, core dumps, debuggers. Landlock (since 5.13) takes the file
- * system away: no rule gives anything but to remove our socket files, or to connect again. Seccomp
- * takes the kernel away: its filter is made of calls.h, which port/calls.sh makes of the lines
- * "calls" above the functions of port/. A call that has no line ends the process, with a line on
- * stderr that says which it was.
+ * go: no_new_privs, capabilities, core dumps. Landlock (since 5.13) takes the file system away: no
+ * rule gives anything but to remove our socket files, or to connect again. Seccomp takes the kernel
+ * away: its filter is made of calls.h, which port/calls.sh makes of the lines "calls" above the
+ * functions of port/. A call that has no line ends the process, with a word on stderr.
  *
  * What io_uring does for us, seccomp does not see: port/io_uring.c restricts the ring itself.
  *
- * RLIMIT_NPROC stays as it is, though nothing forks: the kernel counts io_uring's workers as
- * processes of the user. Layouts and numbers are the kernel's ABI: seccomp(2), landlock(7).
+ * Layouts and numbers are the kernel's ABI: seccomp(2), landlock(7).
  */
 #include <elf.h>
 #include <errno.h>
@@ -22,6 +20,7 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -32,13 +31,27 @@
 #include "process.h"
 #include "text.h"
 
+/*
+ * A sanitizer's run-time calls and opens what it likes, to report what it finds: such a build has
+ * neither landlock nor seccomp.
+ */
+#ifndef __has_feature
+#define __has_feature(x) 0 /* gcc has a macro for each */
+#endif
+#if defined __SANITIZE_ADDRESS__ || __has_feature(address_sanitizer)
+enum { SANITIZED = true };
+#else
+enum { SANITIZED = false };
+#endif
+
 /* ---- privileges ---- */
 
 enum { CAPABILITY_VERSION_3 = 0x20080522, CAP_DAC_OVERRIDE_BIT = 1 << 1 };
 
-/* calls at the start: prctl capget capset */
+/* calls at the start: prctl prlimit capget capset */
 int port_cage_privileges(bool with_paths)
 {
+	static const struct rlimit none;
 	struct {
 		uint32_t version, pid;
 	} header = { CAPABILITY_VERSION_3, 0 };
@@ -48,10 +61,13 @@ int port_cage_privileges(bool with_paths)
 	/* Whoever has had this one needs it to remove its sockets, and to connect again. */
 	uint32_t keep = with_paths ? CAP_DAC_OVERRIDE_BIT : 0;
 
-	/* Not dumpable: no core dump, no debugger of the same user. */
+	/*
+	 * It stays dumpable, so that who runs it can look at it in /proc (after --user it is not
+	 * any more). RLIMIT_NPROC stays, too, though nothing forks: the kernel counts io_uring's
+	 * workers as processes of the user.
+	 */
 	if (syscall(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ||
-		syscall(SYS_prctl, PR_SET_DUMPABLE, 0) < 0 ||
-		syscall(SYS_capget, &header, sets) < 0)
+		prlimit(0, RLIMIT_CORE, &none, NULL) < 0 || syscall(SYS_capget, &header, sets) < 0)
 		return -errno;
 	sets[0].effective &= keep;
 	sets[0].permitted &= keep;
@@ -98,17 +114,22 @@ static uint64_t landlock_fs(long abi)
 	return (1u << rights) - 1;
 }
 
-/* Lets something be done in the directory of a path. */
-static int landlock_allow(int ruleset, const char *path, uint64_t allowed)
+/* Lets a socket file be removed, or (client) connected to, as far as that was forbidden. */
+static int landlock_allow(int ruleset, const struct port_cage_path *path, uint64_t forbidden)
 {
 	char dir[128];
-	const char *slash = strrchr(path, '/');
-	int dir_len = slash ? (int)(slash - path) + 1 : 0, error = 0;
-	struct landlock_beneath rule = { .allowed = allowed };
+	const char *slash = strrchr(path->path, '/');
+	int dir_len = slash ? (int)(slash - path->path) + 1 : 0, error = 0;
+	struct landlock_beneath rule = { .allowed = forbidden & (path->client ? FS_RESOLVE_UNIX
+									      : FS_REMOVE_FILE) };
 
-	if (text_format(dir, sizeof(dir), "%.*s.", dir_len, path) == sizeof(dir) - 1)
+	if (rule.allowed == 0)
+		return 0;
+	if (text_format(dir, sizeof(dir), "%.*s.", dir_len, path->path) == sizeof(dir) - 1)
 		return -ENAMETOOLONG;
 	rule.dir = open(dir, O_PATH | O_CLOEXEC);
+	if (rule.dir < 0 && path->client) /* it may come later */
+		rule.dir = open("/", O_PATH | O_CLOEXEC);
 	if (rule.dir < 0 ||
 		syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_PATH_BENEATH, &rule, 0) < 0)
 		error = -errno;
@@ -121,22 +142,18 @@ static int landlock_allow(int ruleset, const char *path, uint64_t allowed)
 int port_cage_landlock(const struct port_cage_path *paths, unsigned count)
 {
 	long abi = syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_VERSION);
-	struct landlock_ruleset rules = { landlock_fs(abi), abi >= 4 ? TCP_BIND_AND_CONNECT : 0,
+	struct landlock_ruleset forbidden = { landlock_fs(abi), abi >= 4 ? TCP_BIND_AND_CONNECT : 0,
 		abi >= 6 ? ABSTRACT_SOCKETS_AND_SIGNALS : 0 };
 	int ruleset, error = 0;
 
-	if (abi < 0)
-		return -errno;
+	if (abi < 0 || SANITIZED)
+		return SANITIZED ? -EOPNOTSUPP : -errno;
 	/* A kernel that does not know the last fields takes them as long as they are 0. */
-	ruleset = (int)syscall(SYS_landlock_create_ruleset, &rules, sizeof(rules), 0);
+	ruleset = (int)syscall(SYS_landlock_create_ruleset, &forbidden, sizeof(forbidden), 0);
 	if (ruleset < 0)
 		return -errno;
-	for (unsigned i = 0; i < count && error == 0; i++) {
-		uint64_t allowed = paths[i].client ? rules.fs & FS_RESOLVE_UNIX : FS_REMOVE_FILE;
-
-		if (allowed != 0)
-			error = landlock_allow(ruleset, paths[i].path, allowed);
-	}
+	for (unsigned i = 0; i < count && error == 0; i++)
+		error = landlock_allow(ruleset, &paths[i], forbidden.fs);
 	if (error == 0 && syscall(SYS_landlock_restrict_self, ruleset, 0) < 0)
 		error = -errno;
 	(void)close(ruleset);
@@ -169,16 +186,6 @@ int port_cage_landlock(const struct port_cage_path *paths, unsigned count)
 #define THIS_ARCHITECTURE                                            \
 	((uint32_t)MACHINE | (sizeof(long) == 8 ? 0x80000000u : 0) | \
 		(LITTLE_ENDIAN_HERE ? 0x40000000u : 0))
-
-/* A sanitizer's run-time calls what it likes, and a process with one serves no stranger. */
-#ifndef __has_feature
-#define __has_feature(x) 0 /* gcc has a macro for each */
-#endif
-#if defined __SANITIZE_ADDRESS__ || __has_feature(address_sanitizer)
-enum { SANITIZED = true };
-#else
-enum { SANITIZED = false };
-#endif
 
 enum {
 	LITTLE_ENDIAN_HERE = __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
@@ -303,20 +310,18 @@ static void refused(int signal_number, siginfo_t *info, void *context)
 	process_die(signal_number);
 }
 
-/* calls at the start: sigaction getpid seccomp */
+/* calls at the start: getpid seccomp */
 int port_cage_seccomp(bool client)
 {
 	struct instruction filter[INSTRUCTIONS_MAX];
 	struct program program = { make_filter(filter, client), filter };
-	struct sigaction action = { .sa_sigaction = refused, .sa_flags = SA_SIGINFO };
 
 	if (MACHINE == EM_NONE || SANITIZED)
 		return -EOPNOTSUPP;
-	if (sigaction(SIGSYS, &action, NULL) < 0)
-		return -errno;
 	/* No guest's code runs here: guarding it against speculation (before 5.16) buys nothing. */
-	if (syscall(SYS_seccomp, FILTER, FILTER_SPEC_ALLOW, &program) < 0 &&
-		(errno != EINVAL || syscall(SYS_seccomp, FILTER, 0, &program) < 0))
+	if (process_catch(SIGSYS, refused) < 0 ||
+		(syscall(SYS_seccomp, FILTER, FILTER_SPEC_ALLOW, &program) < 0 &&
+			syscall(SYS_seccomp, FILTER, 0, &program) < 0))
 		return -errno;
 	CONFIG_CAGE_HOOK("seccomp");
 	return 0;

@@ -2,7 +2,11 @@
 #ifndef VUBOX_ENGINE_H
 #define VUBOX_ENGINE_H
 
+#include <sys/types.h>
+
 #include "port.h"
+
+struct iovec;
 
 /* <linux/fs.h>, which musl does not bring: what is asked of block devices by ioctl(2). */
 #define FS_BLKSSZGET    _IO(0x12, 104)
@@ -19,6 +23,9 @@ enum { ENGINE_PIECES_MAX = 1024 };
 /* Bytes that are moved at once while everybody waits. */
 enum { ENGINE_SLICE = 256 << 10 };
 
+/* What is not aligned is moved in such pieces; no file wants more alignment than that. */
+enum { ENGINE_BOUNCE = 64 << 10 };
+
 /* Stages of an I/O that takes more than one call. */
 enum { ENGINE_FIRST, ENGINE_SYNC, ENGINE_BY_HAND };
 
@@ -34,8 +41,23 @@ void event_guard_rest(void);
 /* What is left of an I/O is done in later ticks, by the engine that calls this. */
 void engine_later(struct port_io *io);
 
-/* The descriptor that can take this read or write: the direct one if all is aligned for it. */
-int engine_fd(const struct port_io *io);
+/* Whether the file can take an I/O as it is; else engine_direct_run does it. */
+bool engine_is_aligned(const struct port_io *io);
+void engine_direct_run(struct port_io *io);
+/* A discard becomes one that is aligned: a guest may not rely on the rest. */
+void engine_shrink_discard(struct port_io *io);
+
+/* The descriptor for reads and writes. */
+static inline int engine_fd(const struct port_file *f)
+{
+	return f->fd_direct >= 0 ? f->fd_direct : f->fd;
+}
+
+/* pwritev, to stable storage. */
+ssize_t engine_write_sync(int fd, const struct iovec *iov, int count, uint64_t offset);
+
+/* Copies len bytes between guest memory and ours, as the I/O goes, and steps over them. */
+void engine_copy(struct port_io *io, char *ours, size_t len);
 
 /* Steps over n bytes that were read or written. */
 void engine_advance(struct port_io *io, uint64_t n);

@@ -42,6 +42,7 @@ static void guard_set(suseconds_t us)
 	(void)setitimer(ITIMER_REAL, &every, NULL);
 }
 
+/* calls: fcntl(F_SETFL) setitimer */
 static void guard_tick(int signal_number)
 {
 	int saved = errno;
@@ -153,7 +154,7 @@ unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 	return n < 0 ? 0 : (unsigned)n;
 }
 
-/* calls: fcntl(F_GETFL) fcntl(F_SETFL) fstat close */
+/* calls: fcntl(F_GETFL) fcntl(F_SETFL) fstat */
 int port_notify_take(struct port_notify *notify, int fd)
 {
 	struct stat st;
@@ -163,6 +164,8 @@ int port_notify_take(struct port_notify *notify, int fd)
 	if (flags < 0 || fstat(fd, &st) < 0)
 		goto refuse;
 	if (S_ISSOCK(st.st_mode)) {
+		if (port_is_own_connection(fd))
+			goto refuse;
 		notify->kind = PORT_NOTIFY_SOCKET;
 	} else if (S_ISFIFO(st.st_mode)) {
 		/* The two ends of a pipe have flags of their own, so this end's are ours to set. */
@@ -184,7 +187,7 @@ refuse:
 	return -EINVAL;
 }
 
-/* calls: close */
+/* calls: nothing */
 void port_notify_close(struct port_notify *notify)
 {
 	if (notify->kind != PORT_NOTIFY_NONE)
@@ -192,7 +195,7 @@ void port_notify_close(struct port_notify *notify)
 	*notify = (struct port_notify){ 0 };
 }
 
-/* calls: send poll write setitimer fcntl(F_SETFL) */
+/* calls: send poll write setitimer */
 void port_notify_send(const struct port_notify *notify)
 {
 	uint64_t one = 1;
@@ -220,7 +223,7 @@ void port_notify_send(const struct port_notify *notify)
 	(void)ignored;
 }
 
-/* calls: read recv setitimer fcntl(F_SETFL) */
+/* calls: read recv setitimer */
 void port_notify_drain(const struct port_notify *notify)
 {
 	char junk[512];

@@ -98,7 +98,7 @@ static int file_open_direct(struct port_file *f, const char *path, int flags)
 		f->direct_memory = stx.dio_mem_align;
 		f->direct_offset = stx.dio_offset_align;
 	}
-	return 0;
+	return f->direct_offset <= ENGINE_BOUNCE ? 0 : -EINVAL;
 }
 
 static bool is_memory(int fd, const char **kind)

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -28,8 +29,9 @@ static struct {
 	struct port_io *done, *done_last;
 	struct port_io *slow, *slow_last; /* those with slices left */
 	unsigned pending;
-	bool no_pwritev2;  /* the kernel or the C library lacks it */
-	char zeroes[4096]; /* never written; not const, which would put it into the binary */
+	bool no_pwritev2; /* the kernel or the C library lacks it */
+	/* Never written; not const, which would put it into the binary. */
+	_Alignas(4096) char zeroes[4096];
 } state;
 
 /* calls: nothing */
@@ -56,20 +58,6 @@ void engine_later(struct port_io *io)
 }
 
 /* calls: nothing */
-int engine_fd(const struct port_io *io)
-{
-	const struct port_file *f = io->file;
-	uint64_t mask = 0;
-
-	if (f->fd_direct < 0 || io->offset % f->direct_offset != 0 ||
-		io->left % f->direct_offset != 0)
-		return f->fd;
-	for (uint32_t i = 0; i < io->span_count; i++)
-		mask |= (uintptr_t)io->spans[i].base | io->spans[i].len;
-	return mask % f->direct_memory == 0 ? f->fd_direct : f->fd;
-}
-
-/* calls: nothing */
 void engine_advance(struct port_io *io, uint64_t n)
 {
 	ASSERT(n <= io->left);
@@ -86,8 +74,25 @@ void engine_advance(struct port_io *io, uint64_t n)
 	}
 }
 
+/* calls: nothing */
+void engine_copy(struct port_io *io, char *ours, size_t len)
+{
+	while (len > 0) {
+		size_t part = (size_t)num_min(io->spans->len, len);
+
+		if (io->op == PORT_IO_READ)
+			memcpy((void *)io->spans->base, ours, part);
+		else
+			memcpy(ours, (const void *)io->spans->base, part);
+		ours += part;
+		len -= part;
+		engine_advance(io, part);
+	}
+}
+
 /* pwritev2, which old kernels and C libraries lack: then a write and an fdatasync do the same. */
-static ssize_t write_sync(int fd, const struct iovec *iov, int count, uint64_t offset)
+/* calls: pwritev pwritev2 fdatasync */
+ssize_t engine_write_sync(int fd, const struct iovec *iov, int count, uint64_t offset)
 {
 	ssize_t n;
 
@@ -128,7 +133,7 @@ static int transfer(struct port_io *io)
 	do {
 		const struct iovec *iov = (const struct iovec *)(const void *)io->spans;
 		int count = (int)num_min(io->span_count, ENGINE_PIECES_MAX);
-		int fd = engine_fd(io);
+		int fd = engine_fd(io->file);
 		ssize_t n;
 
 		if (!whole) {
@@ -139,7 +144,7 @@ static int transfer(struct port_io *io)
 		if (io->op == PORT_IO_READ)
 			n = preadv(fd, iov, count, (off_t)io->offset);
 		else if (io->sync)
-			n = write_sync(fd, iov, count, io->offset);
+			n = engine_write_sync(fd, iov, count, io->offset);
 		else
 			n = pwritev(fd, iov, count, (off_t)io->offset);
 		if (n < 0 && errno == EINTR)
@@ -167,7 +172,7 @@ static int write_zeroes(struct port_io *io)
 		queued += part;
 	}
 	do
-		n = pwritev(io->file->fd, iov, count, (off_t)io->offset);
+		n = pwritev(engine_fd(io->file), iov, count, (off_t)io->offset);
 	while (n < 0 && errno == EINTR);
 	if (n <= 0)
 		return n < 0 ? -errno : -EIO;
@@ -240,13 +245,17 @@ static int zero(struct port_io *io)
 	return write_zeroes(io);
 }
 
-/* calls: preadv pwritev pwritev2 fdatasync fallocate */
+/* calls: preadv pwritev fdatasync fallocate */
 /* calls: ioctl(FS_BLKDISCARD) ioctl(FS_BLKZEROOUT) */
 void engine_sync_run(struct port_io *io)
 {
 	bool flush = io->op == PORT_IO_FLUSH;
 	int result = 0;
 
+	if (!engine_is_aligned(io)) {
+		engine_direct_run(io);
+		return;
+	}
 	switch ((enum port_io_op)io->op) {
 	case PORT_IO_READ:
 	case PORT_IO_WRITE: result = transfer(io); break;
@@ -346,6 +355,7 @@ void port_io_discard(
 	*io = (struct port_io){
 		.file = file, .op = PORT_IO_DISCARD, .offset = offset, .left = len, .sync = sync
 	};
+	engine_shrink_discard(io);
 	start(io);
 }
 

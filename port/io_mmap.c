@@ -6,7 +6,6 @@
  * made anew, because that page no longer belongs to the file.
  */
 #include <errno.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "engine.h"
@@ -17,24 +16,6 @@ static void remap(struct port_file *f)
 	port_unmap(&f->map);
 	/* If this fails, the map stays empty and plain system calls serve the file. */
 	(void)port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
-}
-
-/* Copies the next slice. */
-static void copy(struct port_io *io)
-{
-	size_t left = (size_t)num_min(io->left, ENGINE_SLICE);
-
-	while (left > 0) {
-		size_t part = (size_t)num_min(io->spans->len, left);
-		char *at = io->file->map_at + io->offset;
-
-		if (io->op == PORT_IO_READ)
-			memcpy((void *)io->spans->base, at, part);
-		else
-			memcpy(at, (const void *)io->spans->base, part);
-		left -= part;
-		engine_advance(io, part);
-	}
 }
 
 /* calls: fdatasync */
@@ -48,7 +29,7 @@ void engine_mmap_run(struct port_io *io)
 		engine_sync_run(io);
 		return;
 	}
-	copy(io);
+	engine_copy(io, f->map_at + io->offset, (size_t)num_min(io->left, ENGINE_SLICE));
 	if (f->map.hit) {
 		remap(f);
 		result = -EIO;

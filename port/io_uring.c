@@ -58,6 +58,7 @@ enum {
 	OP_READ = 22,
 	OP_WRITE = 23,
 	SETUP_CQSIZE = 1 << 3,
+	SETUP_R_DISABLED = 1 << 6,
 	SETUP_TASKRUN_FLAG = 1 << 9,
 	SETUP_SINGLE_ISSUER = 1 << 12,
 	SETUP_DEFER_TASKRUN = 1 << 13,
@@ -65,6 +66,9 @@ enum {
 	FEAT_NODROP = 1 << 1,
 	ENTER_GETEVENTS = 1 << 0,
 	REGISTER_EVENTFD = 4,
+	REGISTER_RESTRICTIONS = 11,
+	REGISTER_ENABLE_RINGS = 12,
+	RESTRICTION_SQE_OP = 1,
 	CQ_EVENTFD_DISABLED = 1 << 0,
 	SQ_CQ_OVERFLOW = 1 << 1,
 	SQ_TASKRUN = 1 << 2,
@@ -95,9 +99,10 @@ static struct {
 static int setup(struct params *p)
 {
 	static const uint32_t flags[] = {
-		SETUP_CQSIZE | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN |
-			SETUP_TASKRUN_FLAG, /* 6.1 */
-		SETUP_CQSIZE,               /* 5.5 */
+		SETUP_CQSIZE | SETUP_R_DISABLED | SETUP_SINGLE_ISSUER | SETUP_DEFER_TASKRUN |
+			SETUP_TASKRUN_FLAG,      /* 6.1 */
+		SETUP_CQSIZE | SETUP_R_DISABLED, /* 5.10 */
+		SETUP_CQSIZE,                    /* 5.5 */
 	};
 	int fd = -1;
 
@@ -142,6 +147,30 @@ static int attach(int fd, const struct params *p)
 	return 0;
 }
 
+/*
+ * From now on the ring does only what we use it for: seccomp does not see what a ring is asked for,
+ * and it can open files and sockets, too. Nothing more can be registered.
+ */
+static int restrict_ring(int fd)
+{
+	static const uint8_t ops[] = { OP_READV, OP_WRITEV, OP_FSYNC, OP_ASYNC_CANCEL, OP_FALLOCATE,
+		OP_READ, OP_WRITE };
+	struct {
+		uint16_t kind;
+		uint8_t op, pad[13];
+	} only[countof(ops)] = { { 0 } };
+
+	for (size_t i = 0; i < countof(ops); i++) {
+		only[i].kind = RESTRICTION_SQE_OP;
+		only[i].op = ops[i];
+	}
+	return syscall(SYS_io_uring_register, fd, REGISTER_RESTRICTIONS, only, countof(only)) < 0 ||
+			       syscall(SYS_io_uring_register, fd, REGISTER_ENABLE_RINGS, NULL, 0) <
+				       0
+		       ? -errno
+		       : 0;
+}
+
 /* calls at the start: io_uring_setup io_uring_register mmap(!PROT_EXEC) eventfd close */
 int uring_open(void)
 {
@@ -160,6 +189,8 @@ int uring_open(void)
 	if (error == 0 && (state.event < 0 || syscall(SYS_io_uring_register, fd, REGISTER_EVENTFD,
 						      &state.event, 1) < 0))
 		error = -errno;
+	if (error == 0 && (p.flags & SETUP_R_DISABLED) != 0)
+		error = restrict_ring(fd);
 	if (error < 0) {
 		(void)close(fd);
 		if (state.event >= 0)
@@ -182,7 +213,7 @@ void uring_awake(void)
 /* calls: nothing */
 bool uring_may_sleep(void)
 {
-	if (!state.open)
+	if (!state.open || state.dead) /* (it cannot be asked for anything any more) */
 		return true;
 	if (state.cq_flags)
 		__atomic_store_n(state.cq_flags, 0, __ATOMIC_RELAXED);
@@ -235,7 +266,7 @@ static void fill(struct sqe *e, const struct port_io *io)
 		e->opcode = OP_FSYNC;
 		e->op_flags = FSYNC_DATASYNC;
 	} else if (io->op == PORT_IO_READ || io->op == PORT_IO_WRITE) {
-		e->fd = engine_fd(io);
+		e->fd = engine_fd(io->file);
 		e->off = io->offset;
 		fill_bytes(e, io);
 		e->op_flags = io->sync ? RWF_DSYNC_FLAG : 0;
@@ -285,7 +316,7 @@ static void entry_put(void)
 /* calls: nothing */
 bool uring_start(struct port_io *io)
 {
-	struct sqe *e = by_fallocate(io) ? entry_get() : NULL;
+	struct sqe *e = engine_is_aligned(io) && by_fallocate(io) ? entry_get() : NULL;
 
 	if (!e)
 		return false;

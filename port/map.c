@@ -39,17 +39,19 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 	(void)context;
 	for (struct port_map *m = state.first; m; m = m->next) {
 		uintptr_t start = (uintptr_t)m->base;
+		size_t len = m->page;
 		void *page;
 
 		if (at < start || at - start >= m->len)
 			continue;
 		page = m->base + (at - start) / m->page * m->page;
 		/* Each makes one mapping more, and a process has not so many. */
-		if (m->hit == HITS_MAX)
+		if (m->hit == HITS_MAX) {
 			page = m->base;
+			len = m->len;
+		}
 		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
-		page = mmap(page, m->hit == HITS_MAX ? m->len : m->page, PROT_READ | PROT_WRITE,
-			ZEROES_HERE, -1, 0);
+		page = mmap(page, len, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
 		if (page == MAP_FAILED)
 			break;
 		m->hit++;
@@ -61,15 +63,10 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 
 static int arm(void)
 {
-	struct sigaction action = { .sa_sigaction = bus_error, .sa_flags = SA_SIGINFO };
+	int error = state.armed ? 0 : process_catch(SIGBUS, bus_error);
 
-	if (state.armed)
-		return 0;
-	(void)sigemptyset(&action.sa_mask);
-	if (sigaction(SIGBUS, &action, NULL) < 0)
-		return -errno;
-	state.armed = true;
-	return 0;
+	state.armed = error == 0;
+	return error;
 }
 
 /* -EFAULT if `end` lies behind the end of fd's file; the page size of it, where it has its own. */
@@ -87,7 +84,7 @@ static int check_file(int fd, uint64_t end, uint64_t *page)
 	return 0;
 }
 
-/* calls: sigaction fstat fstatfs mmap(!PROT_EXEC) madvise */
+/* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
 	uint64_t end, start, size, page = (uint64_t)getpagesize();

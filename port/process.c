@@ -36,6 +36,14 @@ void out_error_text(const char *text, size_t len)
 	}
 }
 
+/* calls: sigaction */
+int process_catch(int number, void (*fn)(int number, siginfo_t *info, void *context))
+{
+	struct sigaction action = { .sa_sigaction = fn, .sa_flags = SA_SIGINFO };
+
+	return sigaction(number, &action, NULL) < 0 ? -errno : 0;
+}
+
 /* calls: signal sigprocmask kill(self) getpid _exit */
 _Noreturn void process_die(int number)
 {

@@ -2,6 +2,11 @@
 #ifndef VUBOX_PROCESS_H
 #define VUBOX_PROCESS_H
 
+#include <signal.h>
+
+/* Calls fn for this signal. */
+int process_catch(int number, void (*fn)(int number, siginfo_t *info, void *context));
+
 /* Dies of this signal as if nobody had caught, blocked or ignored it. */
 __attribute__((cold)) _Noreturn void process_die(int number);
 

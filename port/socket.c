@@ -149,6 +149,20 @@ void port_unlisten(const char *path, const struct port_socket_id *id)
 		(void)unlink(path);
 }
 
+/* calls: getsockopt getpeername getpid */
+bool port_is_own_connection(int fd)
+{
+	struct sockaddr_un peer = { .sun_family = AF_UNSPEC };
+	struct ucred cred = { .pid = 0 };
+	socklen_t len = sizeof(peer), cred_len = sizeof(cred);
+
+	/* Its peer is named, as accepted ones are, and whoever listened for it is this process. */
+	return getpeername(fd, (struct sockaddr *)&peer, &len) == 0 && peer.sun_family == AF_UNIX &&
+	       len > offsetof(struct sockaddr_un, sun_path) &&
+	       getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &cred_len) == 0 &&
+	       cred.pid == getpid();
+}
+
 /* calls: accept4 poll */
 int port_accept(int listener)
 {
@@ -219,7 +233,7 @@ static int take_fds(struct msghdr *msg, int *fds, unsigned max)
 	return (int)count;
 }
 
-/* calls: recvmsg close */
+/* calls: recvmsg */
 int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count)
 {
 	union {

@@ -35,17 +35,22 @@ static bool parse_id(const char *text, size_t len, uint32_t *id)
 }
 
 /*
- * The numbers behind the password in the line of this name in passwd(5) or group(5), whose fields
- * are between colons. -ENOENT if there is no such line.
+ * A number is the first `count` ids. For a name they are behind the password in its line of
+ * passwd(5) or group(5), whose fields are between colons. -ENOENT if there is no such line.
  */
 static int look_up(const char *path, const char *name, size_t len, uint32_t *ids, unsigned count)
 {
-	int error = port_read_file(path, state.text, sizeof(state.text) - 1);
 	const char *line = state.text;
+	int read;
 
-	if (error < 0)
-		return error;
-	state.text[error] = 0;
+	if (parse_id(name, len, &ids[0])) {
+		ids[count - 1] = ids[0];
+		return 0;
+	}
+	read = port_read_file(path, state.text, sizeof(state.text) - 1);
+	if (read < 0)
+		return read;
+	state.text[read] = 0;
 	while (*line && (len == 0 || strncmp(line, name, len) != 0 || line[len] != ':')) {
 		line += strcspn(line, "\n");
 		line += *line != 0;
@@ -59,21 +64,15 @@ static int look_up(const char *path, const char *name, size_t len, uint32_t *ids
 	return 0;
 }
 
-/* calls: nothing */
+/* calls at the start: nothing */
 int port_user_find(const char *text, struct port_user *user)
 {
-	const char *colon = strchr(text, ':'), *group = colon ? colon + 1 : "";
-	size_t len = colon ? (size_t)(colon - text) : strlen(text), group_len = strlen(group);
-	uint32_t ids[2];
-	int error = 0;
+	size_t len = strcspn(text, ":");
+	int error = look_up("/etc/passwd", text, len, user->ids, 2);
 
-	if (parse_id(text, len, &ids[0]))
-		ids[1] = ids[0];
-	else
-		error = look_up("/etc/passwd", text, len, ids, 2);
-	if (error == 0 && colon && !parse_id(group, group_len, &ids[1]))
-		error = look_up("/etc/group", group, group_len, &ids[1], 1);
-	*user = (struct port_user){ ids[0], ids[1] };
+	text += len;
+	if (error == 0 && *text++)
+		error = look_up("/etc/group", text, strlen(text), user->ids + 1, 1);
 	return error;
 }
 
@@ -86,7 +85,7 @@ int port_chroot(const char *path)
 /* calls at the start: setgroups setresgid setresuid */
 int port_user_become(const struct port_user *user)
 {
-	uint32_t uid = user->uid, gid = user->gid;
+	uint32_t uid = user->ids[0], gid = user->ids[1];
 
 	if (syscall(SYS_setgroups, 0, NULL) < 0 || syscall(SYS_setresgid, gid, gid, gid) < 0 ||
 		syscall(SYS_setresuid, uid, uid, uid) < 0)

@@ -16,12 +16,15 @@ PROTO := $(filter-out tests/proto/front.py,$(wildcard tests/proto/*.py))
 SCRIPTS := $(filter-out %/lib.sh %/prepare.sh %/demo.sh %/toolchain.sh,$(wildcard tests/*/*.sh))
 scripts_of = $(filter tests/$(1)/%,$(SCRIPTS))
 
-QUICK := $(call scripts_of,nocompile) tests/tidy.sh $(UNIT)
+# What is allowed in the cage, and what not.
+CAGE := tests/cage/bars.py $(call scripts_of,cage)
+
+QUICK := $(call scripts_of,nocompile) tests/tidy.sh tests/cage/lines.py $(UNIT)
 SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO_SUITES) $(PROTO) \
 	$(call scripts_of,sanitize) $(call scripts_of,lint) $(call scripts_of,sim) \
 	$(call scripts_of,coverage) $(call scripts_of,guest) $(call scripts_of,fuzz) \
 	tests/proofs/fuzz.sh \
-	$(call scripts_of,mutants) $(call scripts_of,cross)
+	$(call scripts_of,mutants) $(call scripts_of,cross) $(CAGE)
 
 # Installing comes first and in a process of its own: it may bring the compiler that make looks for.
 test:

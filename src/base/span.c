@@ -62,7 +62,7 @@ void guest_copy_in(void *dst, const struct guest *src, size_t len)
 
 void guest_copy_out(struct guest *dst, const void *src, size_t len)
 {
-	CONFIG_GUEST_HOOK("store", dst, len);
+	CONFIG_GUEST_HOOK("store in pieces", dst, len);
 	copy((void *)dst, src, len);
 }
 

@@ -222,7 +222,7 @@ static void cancel_again(void *owner)
 {
 	struct session *s = owner;
 
-	s->device->queues[s->message.payload.state.index].suspending = false;
+	s->device->queues[s->message.payload.state.index].cancel_due = true;
 }
 
 /* (A cancellation is lost if it finds an I/O at a bad moment, as between two calls.) */

@@ -185,6 +185,7 @@ void queue_stop(struct queue *q)
 		inflight_forget(q->ring.inflight.region);
 	state.polled -= queue_is_polled(q);
 	q->started = q->lost = q->finishing = q->suspending = q->suspended = false;
+	q->cancel_due = false;
 	queue_drop_kick(q);
 	vring_unmap(&q->ring);
 	q->ring.inflight = (struct inflight){ 0 };
@@ -211,9 +212,10 @@ bool queue_finish(struct queue *q)
 bool queue_suspend(struct queue *q)
 {
 	/* What no record keeps must be completed. */
-	if (!q->suspending && q->in_flight > 0 && q->started && !q->broken &&
+	if ((!q->suspending || q->cancel_due) && q->in_flight > 0 && q->started && !q->broken &&
 		q->ring.inflight.region) {
 		q->suspending = true;
+		q->cancel_due = false;
 		request_cancel_all(q);
 	}
 	return q->in_flight > 0;

@@ -358,6 +358,9 @@ int vhost_set_backend_req_fd(struct session *s, struct message *m, const char **
 	*why = "it must come with one descriptor";
 	if (m->fd_count != 1)
 		return -EINVAL;
+	*why = "it is the connection itself";
+	if (port_is_own_connection(m->fds[0]))
+		return -EINVAL;
 	if (s->has_backend)
 		port_close(s->backend_fd);
 	s->backend_fd = message_take_fd(m, 0);

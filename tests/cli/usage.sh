@@ -89,7 +89,8 @@ for word in 'vubox DEVICE' --config --list --version --help '-- DEVICE' blk rng;
 done
 for device in blk rng; do
 	prints "$device --help" $device --help
-	for option in socket-path= fd= client poll-us= print-capabilities help; do
+	for option in socket-path= fd= client poll-us= sandbox= user= chroot= \
+		print-capabilities help; do
 		out "$device --help has $option" "^ .*--$option"
 	done
 	case_is "$device --help has 100 columns at most" \

@@ -62,6 +62,20 @@ why_not_fallback()
 		head -n 1 "$tmp/said"
 }
 
+# Nor has it seccomp: then --sandbox by name is an error, and by default it is only said.
+why_not_sandboxed()
+{
+	missing=$(grep -c 'sandbox: no seccomp here' "$tmp/said")
+	timeout 2 "$tmp/vubox-$1" rng --socket-path="$tmp/sock" --sandbox=seccomp >"$tmp/named" 2>&1
+	status=$?
+	if [ "$missing" = 1 ]; then
+		[ $status = 1 ] || echo "status $status by name: $(cat "$tmp/named")"
+		grep -q 'sandbox: no seccomp here' "$tmp/named" || cat "$tmp/named"
+	else
+		[ $status != 1 ] || cat "$tmp/named"
+	fi
+}
+
 cross()
 {
 	arch=$1 prefix=$2
@@ -88,6 +102,7 @@ cross()
 	chmod +x "$tmp/vubox-$arch"
 	why_not_fallback "$arch" >"$tmp/why"
 	case_is "$arch: --io=auto takes another engine than io_uring" "$(cat "$tmp/why")"
+	case_is "$arch: --sandbox without seccomp" "$(why_not_sandboxed "$arch")"
 	suite "$arch" tests/cli/usage.sh
 	suite "$arch" tests/cli/serve.sh
 	for proto in messages memory rings disk life; do

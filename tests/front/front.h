@@ -146,6 +146,8 @@ int front_memory_add(
 	struct front_memory *m, uint64_t guest, uint64_t user, uint64_t size, uint64_t offset);
 /* Adds one on a memfd that is there already, and stays the caller's. */
 int front_memory_add_fd(struct front_memory *m, const struct front_place *place, int fd);
+/* The region that begins at this guest address; another one may get its number. */
+void front_memory_remove(struct front_memory *m, uint64_t guest);
 void front_memory_clear(struct front_memory *m);
 /* The user address of a guest address, or 0. */
 uint64_t front_user_of(const struct front_memory *m, uint64_t guest);

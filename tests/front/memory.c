@@ -54,6 +54,21 @@ int front_memory_add_fd(struct front_memory *m, const struct front_place *place,
 	return error;
 }
 
+void front_memory_remove(struct front_memory *m, uint64_t guest)
+{
+	unsigned i = 0, last = m->driver.count - 1;
+
+	while (i <= last && m->regions[i].place.guest != guest)
+		i++;
+	if (m->driver.count == 0 || i > last)
+		return;
+	munmap(m->regions[i].map, m->regions[i].map_len);
+	close(m->regions[i].fd);
+	m->regions[i] = m->regions[last];
+	m->views[i] = m->views[last];
+	m->driver.count--;
+}
+
 void front_memory_clear(struct front_memory *m)
 {
 	for (unsigned i = 0; i < m->driver.count; i++) {

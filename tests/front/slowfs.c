@@ -110,18 +110,21 @@ static void finish(const struct held *x, int error)
 /* A read, write or sync: done, or put aside. */
 static void begin(struct held *x)
 {
+	struct held *kept;
+
 	fs.asked += x->opcode != FUSE_FSYNC;
 	if (!applies(&fs.hold, x) || fs.held_count == HELD_MAX) {
 		finish(x, 0);
 		return;
 	}
+	kept = &fs.held[fs.held_count++];
+	*kept = *x;
 	if (x->data) {
-		unsigned char *copy = malloc(x->size);
-
-		memcpy(copy, x->data, x->size);
-		x->data = copy;
+		kept->data = malloc(x->size);
+		if (!kept->data)
+			abort();
+		memcpy(kept->data, x->data, x->size);
 	}
-	fs.held[fs.held_count++] = *x;
 }
 
 static void cancel(uint64_t unique)

@@ -105,7 +105,7 @@ static void expect_found(int found)
 static void attach(void)
 {
 	static int found;
-	uint16_t i;
+	unsigned i;
 
 	for (i = 0; i < RECORD_SIZE_MAX; i++)
 		if (record.entries[i].state != RECORD_FREE)
@@ -183,7 +183,7 @@ static void take(uint8_t choice)
 
 static void push(uint8_t choice)
 {
-	for (uint16_t n = 0; n < RECORD_SIZE_MAX; n++) {
+	for (unsigned n = 0; n < RECORD_SIZE_MAX; n++) {
 		uint16_t entry = (uint16_t)((choice + n) % RECORD_SIZE_MAX);
 		struct record_entry *e = &record.entries[entry];
 

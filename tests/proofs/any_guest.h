@@ -14,6 +14,17 @@
 #include "panic.h"
 #include "span.h"
 
+/* For what will be assumed to be max at most: the fuzzer would hardly meet it. */
+static inline uint16_t likely_u16(uint16_t max)
+{
+	return FUZZING ? (uint16_t)nondet_upto(max) : nondet_u16();
+}
+
+static inline uint32_t likely_u32(uint32_t max)
+{
+	return FUZZING ? (uint32_t)nondet_upto(max) : nondet_u32();
+}
+
 _Noreturn void panic(const char *file, int line, const char *what)
 {
 	(void)file;

@@ -438,6 +438,10 @@ class Disk:
 CASES = []
 
 
+class Skip(Exception):
+    """This machine cannot run the case."""
+
+
 def case(function):
     CASES.append(function)
     return function
@@ -453,6 +457,8 @@ def main():
         try:
             function()
             print(f"ok proto {suite}: {name.replace('_', ' ')}", flush=True)
+        except Skip as why:
+            print(f"skip proto {suite}: {name}: {why}", flush=True)
         except Exception as e:  # every failure of a case is that case's
             failed = True
             traceback.print_exc()

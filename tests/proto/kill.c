@@ -97,7 +97,8 @@ static void live(void)
 
 static void kill_9_under_a_verifying_load(const char *with)
 {
-	unsigned kills = getenv("KILLS") ? (unsigned)atoi(getenv("KILLS")) : 40;
+	const char *asked = getenv("KILLS");
+	unsigned kills = asked ? (unsigned)atoi(asked) : 40;
 
 	harness_seed();
 	serve_tracked(with);

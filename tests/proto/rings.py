@@ -50,6 +50,7 @@ def a_disabled_ring_is_left_alone():
         f.send(SET_VRING_ENABLE, struct.pack("<II", 0, 1))
         assert ring.take_used() == (0, 21)
         f.send(SET_VRING_ENABLE, struct.pack("<II", 0, 0))
+        assert f.is_open()  # it has been told of it
         ring.offer(0)
         assert f.is_open() and ring.in_used() == 0
 

@@ -86,6 +86,48 @@ static void hang_up(struct front *f)
 	life_ticks(fake_random(4));
 }
 
+/*
+ * Another process takes over: it is told where the rings go on, and given what is on record. If all
+ * is done, there need be no record, or another.
+ */
+static void migrate(struct front *f)
+{
+	bool all_done = !front_has(f, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT);
+
+	if (f->evil || !f->blk)
+		return;
+	for (unsigned i = 0; i < f->queues_used; i++)
+		if (!front_stop_queue(f, &f->queues[i]))
+			return;
+	sim_note("%u: moves", f->index);
+	f->stopped = all_done;
+	if (all_done && f->inflight_fd >= 0 && fake_random(2) == 0) {
+		fake_close(f->inflight_fd);
+		f->inflight_fd = -1;
+	}
+	if (fake_random(2) == 0) {
+		w.moving = true;
+		longjmp(w.killed_jump, 1);
+	}
+	front_hang_up(f);
+}
+
+/* The guest starts over: its rings are stopped in order, and made anew. */
+static void reboot(struct front *f)
+{
+	for (unsigned i = 0; i < f->queues_used; i++)
+		if (!front_stop_queue(f, &f->queues[i]))
+			return;
+	sim_note("%u: reboots", f->index);
+	f->fresh = true;
+	f->keeps =
+		!front_has(f, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT) && f->blk && !f->evil;
+	for (unsigned i = 0; i < f->queues_used; i++)
+		f->keeps &= !f->queues[i].evil;
+	life_ticks(fake_random(4));
+	front_up(f);
+}
+
 /* A second front-end is turned away, and the first one does not notice. */
 static bool gone(void *arg)
 {
@@ -225,11 +267,18 @@ static void nonsense(struct front *f)
 void action_any(struct front *f)
 {
 	static void (*const all[])(struct front * f) = { restart, restart, restart, enable, enable,
-		plug, plug, reset, hang_up, hang_up, intrude, config, config, config, renotify,
-		renotify, shrink, nonsense, grow };
+		migrate, migrate, reboot, plug, plug, reset, hang_up, hang_up, intrude, config,
+		config, config, renotify, renotify, shrink, nonsense, grow };
+
+	static void (*const lawful[])(struct front * f) = { restart, restart, restart, enable, plug,
+		hang_up, renotify, migrate, reboot };
 
 	if (!f->connected) {
 		front_up(f);
+		return;
+	}
+	if (w.run->cuts) {
+		lawful[fake_random(sizeof(lawful) / sizeof(lawful[0]))](f);
 		return;
 	}
 	/* A bad driver breaks its queue at once: give it another. */

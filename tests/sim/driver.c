@@ -51,9 +51,9 @@ static void driver_post(struct sim_queue *q)
 	w.posts_left--;
 	r->place = q->next_place++;
 	q->outstanding++;
-	if (fake_random(3) > 0)
+	if (fake_random(w.lazy ? 12 : 3) > (w.lazy ? 10 : 0))
 		driver_publish(q);
-	if (fake_random(2) == 0)
+	if (!w.lazy && fake_random(2) == 0)
 		(void)driver_kick(q);
 	sim_note("%u.%u: posts head %u (type %u, sector %llu + %u, %u segments, %u direct)",
 		q->front->index, q->index, r->head, r->type, (unsigned long long)r->sector,
@@ -98,6 +98,10 @@ static void take_used(struct sim_queue *q)
 	sim_note("%u.%u: head %u is back with %u bytes", q->front->index, q->index, r->head,
 		written);
 	q->outstanding--;
+	w.seen.overtaken += (int32_t)(r->place - q->back_place) < 0;
+	w.seen.chains += r->desc_count > 1;
+	if ((int32_t)(r->place - q->back_place) > 0)
+		q->back_place = r->place;
 	request_check(r, written);
 	request_free(r);
 }
@@ -153,7 +157,10 @@ void driver_step(struct sim_queue *q)
 	case 0:
 	case 1:
 	case 2: driver_post(q); break;
-	case 3: driver_publish(q); break;
+	case 3:
+		if (!w.lazy || fake_random(8) == 0)
+			driver_publish(q);
+		break;
 	case 4: (void)driver_kick(q); break;
 	case 5:
 	case 6: look(q); break;

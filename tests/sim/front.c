@@ -68,105 +68,17 @@ static bool share_all(struct front *f)
 	return true;
 }
 
-/* ---- queues ---- */
-
-/* A fresh notification of any kind; the old one is closed. */
-static int notify_again(int old)
-{
-	if (old >= 0)
-		fake_close(old);
-	return fake_notify_new((enum port_notify_kind)(PORT_NOTIFY_EVENT + fake_random(4)));
-}
-
-static void notify_all_again(struct sim_queue *q)
-{
-	q->kick = notify_again(q->kick);
-	q->call = notify_again(q->call);
-	q->err = notify_again(q->err);
-}
-
-static bool tell_state(struct front *f, uint32_t id, const struct sim_queue *q, uint32_t num)
-{
-	struct vhost_user_vring_state s = { q->index, num };
-
-	return wire_tell(f, id, &s, sizeof(s), -1);
-}
-
-/* Where it goes on; after a death, what a front-end thinks: in-flight tracking knows better. */
-static uint32_t base_of(const struct sim_queue *q)
-{
-	if (q->base_known || fake_random(2) == 0)
-		return q->base;
-	return q->format->base_guessed(q);
-}
-
-bool front_start_queue(struct front *f, struct sim_queue *q)
-{
-	struct vhost_user_vring_addr a = { .index = q->index,
-		.desc = memory_user(&f->memory, q->desc),
-		.avail = memory_user(&f->memory, q->avail),
-		.used = memory_user(&f->memory, q->used) };
-	uint64_t index = q->index;
-	bool err = fake_random(2) == 0;
-	uint32_t base = base_of(q);
-
-	notify_all_again(q);
-	q->polled = fake_random(16) == 0;
-	if (!tell_state(f, VHOST_USER_SET_VRING_NUM, q, q->size) ||
-		!tell_state(f, VHOST_USER_SET_VRING_BASE, q, base) ||
-		!wire_tell(f, VHOST_USER_SET_VRING_ADDR, &a, sizeof(a), -1) ||
-		(err && !wire_tell(f, VHOST_USER_SET_VRING_ERR, &index, 8, q->err)) ||
-		!wire_tell(f, VHOST_USER_SET_VRING_CALL, &index, 8, q->call))
-		return false;
-	if (q->polled)
-		index |= VHOST_USER_VRING_NO_FD;
-	f->fresh = false;
-	q->running = true;
-	q->base = base;
-	q->base_known = false;
-	q->walked_place = q->begun_place = 0;
-	q->used_loads = 0;
-	if (!wire_tell(f, VHOST_USER_SET_VRING_KICK, &index, 8, q->polled ? -1 : q->kick))
-		return false;
-	q->up = true;
-	return (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0 ||
-	       tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, q->enabled);
-}
-
-void front_enable(struct front *f, struct sim_queue *q, bool on)
-{
-	if (q->enabled == on || (f->features & VHOST_USER_F_PROTOCOL_FEATURES) == 0)
-		return;
-	q->enabled = false; /* nobody knows, until it is said and done */
-	if (tell_state(f, VHOST_USER_SET_VRING_ENABLE, q, on) && wire_sync(f))
-		q->enabled = on;
-}
-
-bool front_stop_queue(struct front *f, struct sim_queue *q)
-{
-	struct vhost_user_vring_state s = { q->index, 0 }, reply;
-
-	if (!wire_ask(f, VHOST_USER_GET_VRING_BASE, &s, sizeof(s), &reply, sizeof(reply)))
-		return false;
-	q->running = false;
-	if (!q->evil && !front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) &&
-		reply.num != q->format->base(q))
-		fake_die("queue %u.%u stopped at %x, and the driver has got as far as %x", f->index,
-			q->index, reply.num, q->format->base(q));
-	q->base = reply.num;
-	q->base_known = true;
-	return true;
-}
-
 /* ---- from nothing to a working device ---- */
 
 /* The driver starts over, with other memory or the same. */
 static void start_over(struct front *f)
 {
 	struct memory *m = &f->memory;
-	bool missing = m->count == 0;
+	bool missing = m->count == 0, was_packed = f->queues[0].format == &ring_packed;
+	/* One that was made for rings of this format, and as many. */
+	bool keeps = f->keeps && was_packed == ((f->features & VIRTIO_F_RING_PACKED) != 0);
 
-	f->lawless = false;
+	f->lawless = f->keeps = false;
 	for (unsigned i = 0; i < f->queue_count; i++) {
 		driver_abandon(&f->queues[i]);
 		f->queues[i].made = f->queues[i].running = f->queues[i].up = false;
@@ -182,15 +94,17 @@ static void start_over(struct front *f)
 		memory_new(m);
 	}
 	memory_free_all(m);
-	if (f->inflight_fd >= 0)
+	if (f->inflight_fd >= 0 && !keeps) {
 		fake_close(f->inflight_fd);
-	f->inflight_fd = -1;
-	f->queues_used = (uint16_t)(1 + fake_random(f->queue_count));
+		f->inflight_fd = -1;
+	}
+	if (!keeps)
+		f->queues_used = (uint16_t)(1 + fake_random(f->queue_count));
 	for (unsigned i = 0; i < f->queues_used; i++) {
 		struct sim_queue *q = &f->queues[i];
 
 		ring_make(q);
-		notify_all_again(q);
+		front_notify_again(q);
 		q->enabled = true;
 	}
 	for (unsigned i = 0; i < f->queues_used; i++)
@@ -218,7 +132,7 @@ static bool negotiate(struct front *f)
 		/* Where it was agreed on, it is for the whole connection. */
 		if (fake_random(4) > 0 || f->negotiated)
 			keep |= VHOST_USER_F_PROTOCOL_FEATURES;
-		f->features = offer & keep;
+		f->features = offer & ((keep & ~f->never) | (f->must & ~f->never));
 		start_over(f);
 	} else if ((fallback & ~offer) != 0) {
 		fake_die("features were offered before, and are not now");
@@ -232,7 +146,8 @@ static bool negotiate(struct front *f)
 	if (!wire_ask(f, VHOST_USER_GET_PROTOCOL_FEATURES, NULL, 0, &protocol, sizeof(protocol)))
 		return false;
 	if (f->fresh)
-		f->protocol = fake_random(3) == 0 ? protocol & keep >> 3 : protocol;
+		f->protocol =
+			fake_random(3) > 0 ? protocol : protocol & (keep >> 3 | f->protocol_must);
 	if (f->fresh && fake_random(2) == 0)
 		f->protocol &= ~(1ull << VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT);
 	/* This one needs both others. */
@@ -285,6 +200,8 @@ static bool set_cache(struct front *f, bool was_fresh)
 {
 	bool can_say = front_has(f, VHOST_USER_PROTOCOL_F_CONFIG);
 
+	/* Without a record, it is one driver as well as another to the device. */
+	was_fresh |= f->inflight_fd < 0;
 	if (!f->blk || (f->features & VIRTIO_BLK_F_CONFIG_WCE) == 0)
 		return true;
 	if (!was_fresh && can_say && fake_random(2) == 0)
@@ -345,9 +262,19 @@ static bool set_up(struct front *f)
 		!wire_tell(f, VHOST_USER_SET_FEATURES, &f->features, sizeof(f->features), -1) ||
 		!set_cache(f, was_fresh) || !set_inflight(f))
 		return false;
-	for (unsigned i = 0; i < f->queues_used; i++)
-		if (!front_start_queue(f, &f->queues[i]))
+	for (unsigned i = 0; i < f->queues_used; i++) {
+		struct sim_queue *q = &f->queues[i];
+
+		/* With requests of an earlier life, perhaps: they are done all the same. */
+		bool again = !was_fresh && fake_random(6) == 0;
+
+		if (again && (f->features & VHOST_USER_F_PROTOCOL_FEATURES) != 0)
+			q->enabled = fake_random(2) == 0;
+		if (!front_start_queue(f, q))
 			return false;
+		if (again && (!front_stop_queue(f, q) || !front_start_queue(f, q)))
+			return false;
+	}
 	return wire_sync(f);
 }
 
@@ -401,8 +328,9 @@ void front_hang_up(struct front *f)
 		fake_close(f->backend_fd);
 	f->backend_fd = -1;
 	f->connected = false;
-	if (!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) || f->lawless)
+	if ((!front_has(f, VHOST_USER_PROTOCOL_F_INFLIGHT_SHMFD) && !f->stopped) || f->lawless)
 		f->fresh = true;
+	f->stopped = f->keeps = false;
 }
 
 /* The process has died: its side of everything is closed. */

@@ -67,7 +67,7 @@ static void check_store(const struct front *f, uint64_t gpa, size_t len)
  */
 static void check_begin(struct front *f, uint64_t gpa)
 {
-	for (const struct sim_request *r = w.requests; r < w.requests + REQS_MAX; r++) {
+	for (struct sim_request *r = w.requests; r < w.requests + REQS_MAX; r++) {
 		struct sim_queue *q = r->queue;
 
 		if (!q || q->front != f || !request_begins(r, gpa))
@@ -76,6 +76,9 @@ static void check_begin(struct front *f, uint64_t gpa)
 			fake_die("queue %u.%u: head %u is begun out of order", f->index, q->index,
 				r->head);
 		q->begun_place = r->place;
+		w.seen.again += r->begun && r->begun_in != w.deaths;
+		r->begun = true;
+		r->begun_in = w.deaths;
 	}
 }
 
@@ -84,7 +87,7 @@ static void check_load(struct front *f, uint64_t gpa, size_t len)
 	for (unsigned i = 0; i < f->queue_count; i++)
 		if (!f->queues[i].evil && f->queues[i].made)
 			f->queues[i].format->check_load(&f->queues[i], gpa, len);
-	if (f->blk && len <= sizeof(struct virtio_blk_req))
+	if (f->blk && !f->lawless && len <= sizeof(struct virtio_blk_req))
 		check_begin(f, gpa);
 }
 
@@ -146,6 +149,7 @@ void guest_turn(unsigned steps)
 
 void sim_guest_hook(const char *what, const void *at, size_t len)
 {
+	cut_finish();
 	w.accesses++;
 	if (++w.tick_accesses > TICK_ACCESSES_MAX)
 		fake_die("a tick that does not end");
@@ -154,6 +158,8 @@ void sim_guest_hook(const char *what, const void *at, size_t len)
 		w.killed = true;
 		fake_stop();
 	}
+	if (what[0] == 's')
+		cut_event(what, (void *)at, strcmp(what, "store") == 0 ? 1 : len);
 	if (fake_random(w.chattiness) == 0)
 		guest_turn(1 + fake_random(4));
 }

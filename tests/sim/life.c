@@ -146,7 +146,9 @@ static bool run_it(void)
 	w.quiet_ticks = 0;
 	tick_begins();
 	state.idle_rounds = 0;
+	w.running = true;
 	end = fake_run(run, NULL);
+	w.running = false;
 	if (end == FAKE_ABORTED)
 		fake_die("it aborted: …%s", sim_log());
 	if (w.killed)
@@ -262,6 +264,7 @@ void life_begin(void)
 		fake_die("sim: no watches");
 	for (unsigned i = 0; i < w.front_count; i++)
 		device_begin(&w.fronts[i]);
+	(void)port_cage_seccomp(true); /* what is only done at the start dies from now on */
 	state.fds = fake_open_fds();
 	state.watches = fake_watches();
 	for (unsigned i = 0; i < w.front_count; i++) {

@@ -69,7 +69,7 @@ void ring_make(struct sim_queue *q)
 	q->state = AWAKE;
 	q->kick_due = false;
 	q->made = true;
-	q->next_place = q->walked_place = q->begun_place = 0;
+	q->next_place = q->walked_place = q->begun_place = q->back_place = 0;
 }
 
 void ring_drop(struct sim_queue *q)
@@ -111,6 +111,19 @@ bool ring_has(const struct sim_queue *q, uint64_t gpa, size_t len)
 bool ring_owes_call(const struct sim_queue *q)
 {
 	return (int32_t)(q->format->end(q) - q->event) > 0;
+}
+
+void ring_publishes(const struct sim_queue *q)
+{
+	const struct vring *ring = &q->front->device->queues[q->index].ring;
+	uint16_t from = ring->used_published, to = ring->used_idx;
+
+	if (ring->unpublished < 2)
+		return;
+	w.seen.batches++;
+	w.seen.wrapped += ring->packed ? (from & 0x8000) != (to & 0x8000)
+				       : (to - 1) % q->size < from % q->size;
+	w.seen.whole += q->desc_free == 0 && ring->unpublished == q->outstanding;
 }
 
 void ring_walks(struct sim_queue *q, const struct sim_request *r)

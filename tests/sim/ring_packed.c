@@ -279,6 +279,18 @@ static uint32_t base(const struct sim_queue *q)
 	return (uint32_t)place(q, end(q)) << 16 | place(q, end(q));
 }
 
+static bool base_fits(const struct sim_queue *q, uint32_t base, bool all)
+{
+	uint32_t from = end(q);
+
+	if (base >> 16 != place(q, from))
+		return false;
+	for (uint32_t pos = from; pos != q->published + 1; pos++)
+		if (place(q, pos) == (base & 0xffff))
+			return !all || pos == from;
+	return false;
+}
+
 /* No front-end can tell: it gives what it gave before, in one form or another. */
 static uint32_t base_guessed(const struct sim_queue *q)
 {
@@ -305,6 +317,8 @@ static void check_store(const struct sim_queue *q, uint64_t gpa, size_t len)
 	if (off % SLOT + len > SLOT)
 		fake_die("queue %u.%u: a store over two descriptors", q->front->index, q->index);
 	from = end(q);
+	if (off / SLOT == from % q->size)
+		ring_publishes(q);
 	room = q->published - from;
 	if ((off / SLOT + q->size - from % q->size) % q->size >= room)
 		fake_die("queue %u.%u of %u: a store to descriptor %u: its %u begin at %u",
@@ -324,4 +338,5 @@ static void check_load(struct sim_queue *q, uint64_t gpa, size_t len)
 }
 
 const struct ring_format ring_packed = { bytes, next_size, begin, describe, release, publish,
-	wants_kick, ask, refuse, end, take, base, base_guessed, check_store, check_load };
+	wants_kick, ask, refuse, end, take, base, base_fits, base_guessed, check_store,
+	check_load };

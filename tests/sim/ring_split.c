@@ -198,6 +198,14 @@ static uint32_t base(const struct sim_queue *q)
 	return used_idx(q);
 }
 
+static bool base_fits(const struct sim_queue *q, uint32_t base, bool all)
+{
+	uint16_t taken = (uint16_t)(base - used_idx(q));
+
+	return base <= UINT16_MAX && taken <= (uint16_t)(q->published - used_idx(q)) &&
+	       (!all || taken == 0);
+}
+
 /* As QEMU does it: what was in flight is nobody's. */
 static uint32_t base_guessed(const struct sim_queue *q)
 {
@@ -208,9 +216,8 @@ static uint32_t base_guessed(const struct sim_queue *q)
 
 static void check_store(const struct sim_queue *q, uint64_t gpa, size_t len)
 {
-	(void)q;
-	(void)gpa;
-	(void)len;
+	if (gpa == q->used + 2 && len == 2)
+		ring_publishes(q);
 }
 
 /*
@@ -231,4 +238,5 @@ static void check_load(struct sim_queue *q, uint64_t gpa, size_t len)
 }
 
 const struct ring_format ring_split = { bytes, next_size, begin, describe, release, publish,
-	wants_kick, ask, refuse, end, take, base, base_guessed, check_store, check_load };
+	wants_kick, ask, refuse, end, take, base, base_fits, base_guessed, check_store,
+	check_load };

@@ -1,5 +1,6 @@
 # The simulator: the real base, core and devices, with sanitizers, on the fake port. Their variables
-# get sections of their own, so that each life of the process begins with fresh ones.
+# get sections of their own, so that each life of the process begins with fresh ones, and their
+# calls of the port are renamed to those of calls.c (one that is missing there does not link).
 
 SIM_CC ?= clang
 SIM_DIR := $(BUILD)/tests/obj/sim
@@ -19,7 +20,9 @@ $(BUILD)/tests/sim/sim: $(SIM_REAL) $(SIM_OWN)
 $(SIM_REAL): $(SIM_DIR)/%.o: %.c $(SIM_HEADERS) tests/sim/rules.mk
 	@mkdir -p $(@D)
 	$(SIM_CC) $(SIM_CFLAGS) $(SIM_SANITIZE) -c $< -o $@
-	objcopy --rename-section .bss=vubox_bss --rename-section .data=vubox_data $@
+	nm -u $@ | sed -n 's/.* \(port_[a-z0-9_]*\)$$/\1 sim_\1/p' >$@.calls
+	objcopy --rename-section .bss=vubox_bss --rename-section .data=vubox_data \
+		--redefine-syms=$@.calls $@
 
 $(SIM_OWN): $(SIM_DIR)/%.o: %.c $(SIM_HEADERS) tests/sim/rules.mk
 	@mkdir -p $(@D)

@@ -13,14 +13,24 @@
 #include <unistd.h>
 
 enum { SEEDS_DEFAULT = 20000, BATCH = 500, HANG_S = 5 };
+enum { SEEN_COUNT = sizeof(struct seen) / sizeof(uint64_t), SEEN_ALL_FROM = 20 };
 
 struct world w;
 
 /* What the process that runs the seeds leaves for the one that reports. */
 static struct report {
-	uint64_t seed, accesses;
+	struct run run;
+	uint64_t accesses, deaths, second_deaths;
+	struct seen seen;
 	char why[256];
 } * report;
+
+/* What is asked for. */
+static struct {
+	uint64_t from, to;
+	bool cuts, deep, verbose;
+	bool single; /* the run in the report */
+} want = { .from = 1, .to = SEEDS_DEFAULT };
 
 __attribute__((format(printf, 1, 2))) void sim_note(const char *format, ...)
 {
@@ -39,7 +49,7 @@ const char *sim_log(void)
 	return fake.log + (fake.log_len > 150 ? fake.log_len - 150 : 0);
 }
 
-static void died(const char *text)
+_Noreturn void sim_died(const char *text)
 {
 	(void)snprintf(report->why, sizeof(report->why), "%s", text);
 	report->accesses += w.accesses;
@@ -47,240 +57,90 @@ static void died(const char *text)
 	_exit(3);
 }
 
-/* ---- a world ---- */
-
-static bool one_in(uint32_t n)
+/* A run takes a millisecond. Time of the processor: a busy machine decides nothing. */
+static void run(struct run r)
 {
-	return fake_random(n) == 0;
+	(void)setitimer(ITIMER_VIRTUAL, &(struct itimerval){ .it_value.tv_sec = HANG_S }, NULL);
+	report->run = r;
+	world_run(&report->run);
+	report->accesses += w.accesses;
+	report->deaths += r.at[0] > 0;
+	report->second_deaths += r.at[1] > 0;
+	for (size_t i = 0; i < SEEN_COUNT; i++)
+		((uint64_t *)&report->seen)[i] += ((const uint64_t *)&w.seen)[i];
 }
 
-static void make_front(struct front *f, unsigned index)
+/* ---- a workload, and deaths before each of its stores and calls ---- */
+
+/*
+ * One death; one within the store; and another one in the next life, at a store and anywhere, or
+ * (deep) everywhere. Of the I/O in flight all is done, or none.
+ */
+static void cut_at(struct run r, uint64_t at)
 {
-	*f = (struct front){
-		.index = index, .fd = -1, .backend_fd = -1, .inflight_fd = -1, .fresh = true
-	};
-	f->blk = index == 0 ? !one_in(8) : one_in(2);
-	f->queue_count = (uint16_t)(f->blk ? 1 + fake_random(QUEUES_MAX) : 1);
-	f->queue_size_max = (uint16_t)(f->blk ? 4u << fake_random(5) : RING_MAX);
-	f->read_only = f->blk && one_in(8);
-	(void)snprintf(f->path, sizeof(f->path), "s%u", index);
-	(void)snprintf(f->serial, sizeof(f->serial), "serial%u", index % 10);
-	f->client = one_in(8);
-	f->growing = one_in(8);
-	if (f->client)
-		f->listener = fake_listen(f->path);
-	if (f->blk) {
-		(void)snprintf(f->image, sizeof(f->image), "i%u", index);
-		disk_new(&f->disk, f->image, 32 + fake_random(SECTORS_MAX - 31));
-	} else if (one_in(3)) {
-		(void)snprintf(f->image, sizeof(f->image), "r%u", index);
-		fake_stream_new(f->image, true);
+	uint64_t events, stores;
+	bool pieces;
+
+	r.at[0] = at;
+	r.fate[0] = FAKE_DONE;
+	run(r);
+	events = w.events[1];
+	stores = w.stores;
+	pieces = w.pieces;
+	r.fate[0] = FAKE_LOST;
+	if (want.deep)
+		run(r);
+	for (uint64_t n = 0; n < (want.deep ? events : events > 0); n++) {
+		r.at[1] = 1 + (want.deep ? n : at * 7919 % events);
+		r.fate[1] = (at + n) % 2 == 0 ? FAKE_DONE : FAKE_LOST;
+		if (want.deep)
+			r.fate[0] = (at + n) % 4 < 2 ? FAKE_DONE : FAKE_LOST;
+		run(r);
 	}
-	for (unsigned i = 0; i < QUEUES_MAX; i++) {
-		struct sim_queue *q = &f->queues[i];
-
-		q->front = f;
-		q->index = (uint16_t)i;
-		q->kick = q->call = q->err = -1;
-	}
+	r.stores = true;
+	r.at[1] = stores > 0 ? 1 + at * 104729 % stores : 0;
+	run(r);
+	r.torn = true;
+	r.fate[0] = FAKE_DONE;
+	if (at % 2 == 0)
+		r.at[1] = 0;
+	if (pieces)
+		run(r);
 }
 
-/* Now and then there is a bad driver: of a whole device, or of one queue of it. */
-static void make_evil(void)
+static void cut_everywhere(struct run r)
 {
-	struct front *f = &w.fronts[fake_random(w.front_count)];
+	uint64_t events;
 
-	if (!one_in(4))
-		return;
-	f->evil = f->queue_count == 1 || one_in(2);
-	/* One bad queue beside good ones: what it can reach has to be told from what it cannot. */
-	f->read_only |= !f->evil;
-	f->memory.odd = !f->evil;
-	for (unsigned i = 0; i < f->queue_count; i++)
-		f->queues[i].evil = f->evil || i == 0;
-	w.actions_left += 20;
-	w.posts_left += 200;
-}
-
-static void make_faults(void)
-{
-	w.faults = one_in(8);
-	w.io_fails = one_in(6);
-	fake.fail_one_in = 10 + fake_random(40);
-	if (w.faults)
-		fake.fail_mask = 1u << FAKE_RECV | 1u << FAKE_SEND | 1u << FAKE_MAP |
-				 1u << FAKE_ACCEPT | 1u << FAKE_NOTIFY_TAKE |
-				 1u << FAKE_SHARED_FILE | 1u << FAKE_CONNECT | 1u << FAKE_WAIT_ADD;
-	if (w.io_fails)
-		fake.fail_mask |= 1u << FAKE_IO | 1u << FAKE_RANDOM | 1u << FAKE_STREAM_READ;
-}
-
-static void make_world(uint64_t seed, bool verbose)
-{
-	fake_reset(seed);
-	memset(&w, 0, sizeof(w));
-	w.verbose = fake.verbose = verbose;
-	fake.on_die = died;
-	fake.strict_io = true;
-	fake.shuffle = one_in(2);
-	fake.in_pieces = one_in(4);
-	fake.io_delay_ns = one_in(4) ? 0 : one_in(2) ? 3000 : 50000;
-	w.front_count = 1 + fake_random(FRONTS_MAX);
-	for (unsigned i = 0; i < w.front_count; i++)
-		make_front(&w.fronts[i], i);
-	w.posts_left = 10 + fake_random(80);
-	w.actions_left = fake_random(12);
-	make_evil();
-	make_faults();
-	w.chattiness = 2u << fake_random(6);
-	w.poll_ns = one_in(12) ? 2000 : 0;
-	if (one_in(3)) {
-		w.kills = 1 + fake_random(2);
-		w.kill_in = 1 + fake_random(3000);
-		w.power_loss = one_in(3);
-	}
-	guest_install();
-}
-
-/* ---- a run ---- */
-
-static void feed(struct front *f, size_t len)
-{
-	static char bytes[1 << 16];
-
-	if (f->blk || f->image[0] == 0)
-		return;
-	memset(bytes, 'r', sizeof(bytes));
-	fake_stream_feed(f->image, bytes, len < sizeof(bytes) ? len : sizeof(bytes));
-}
-
-static bool never(void *arg)
-{
-	(void)arg;
-	return false;
-}
-
-/* All that waits is done, and then all is as it must be. */
-static void finish(void)
-{
-	w.finishing = true;
-	w.posts_left = 0;
-	fake.fail_mask = 0;
-	for (unsigned i = 0; i < w.front_count; i++) {
-		struct front *f = &w.fronts[i];
-
-		if (f->connected && w.faults)
-			(void)wire_sync(f); /* may find that it is lost */
-		feed(f, 1 << 16);
-		if (!f->connected)
-			front_up(f);
-		for (unsigned k = 0; k < f->queues_used; k++)
-			front_enable(f, &f->queues[k], true);
-	}
-	w.faults = false;
-	(void)life_run(never, NULL);
-	for (unsigned i = 0; i < w.front_count; i++) {
-		struct front *f = &w.fronts[i];
-
-		if (f->blk && !f->evil)
-			disk_check(&f->disk, false);
-		if (!f->evil)
-			memory_check(&f->memory);
-	}
-}
-
-static void lose_power(void)
-{
-	sim_note("power is lost");
-	for (unsigned i = 0; i < w.front_count; i++) {
-		struct front *f = &w.fronts[i];
-
-		if (!f->blk || f->evil)
-			continue;
-		fake_power_loss(f->disk.image);
-		disk_check(&f->disk, true);
-	}
-}
-
-static void end(void)
-{
-	w.kill_in = 0;
-	if (one_in(4)) {
-		lose_power();
-		return;
-	}
-	if (one_in(4)) {
-		life_terminate();
-		return;
-	}
-	for (unsigned i = 0; i < w.front_count; i++) {
-		if (w.fronts[i].client)
-			fake_close(w.fronts[i].listener);
-		front_hang_up(&w.fronts[i]);
-	}
-	(void)life_run(never, NULL);
-	life_check_leaks();
-}
-
-/* The process was killed between two accesses: true if the host was, too. */
-static bool after_death(void)
-{
-	bool last = --w.kills == 0;
-
-	w.killed = false;
-	w.has_died = true;
-	sim_note("killed");
-	life_end();
-	if (last && w.power_loss)
-		lose_power();
-	else if (!last)
-		w.kill_in = 1 + fake_random(2000);
-	return last && w.power_loss;
-}
-
-static void run_seed(uint64_t seed, bool verbose)
-{
-	make_world(seed, verbose);
-	if (setjmp(w.killed_jump) != 0 && after_death())
-		return;
-	life_begin();
-	if (!w.finishing) {
-		for (unsigned i = 0; i < w.front_count; i++)
-			front_up(&w.fronts[i]);
-		while (w.actions_left > 0) {
-			struct front *f = &w.fronts[fake_random(w.front_count)];
-
-			w.actions_left--;
-			life_ticks(fake_random(40));
-			feed(f, fake_random(300));
-			action_any(f);
-		}
-		(void)life_run(never, NULL);
-	}
-	finish();
-	end();
+	run(r);
+	events = w.events[0];
+	for (uint64_t at = 1; at <= events; at++)
+		cut_at(r, at);
 }
 
 /* ---- many seeds ---- */
 
-/* A seed takes a millisecond. Time of the processor: a busy machine decides nothing. */
-static void watch_for_hang(void)
+static void run_batch(uint64_t from, uint64_t to)
 {
-	(void)setitimer(ITIMER_VIRTUAL, &(struct itimerval){ .it_value.tv_sec = HANG_S }, NULL);
+	for (uint64_t seed = from; seed <= to; seed++) {
+		struct run r = { .seed = seed, .cuts = want.cuts, .verbose = want.verbose };
+
+		if (want.single)
+			run(report->run);
+		else if (want.cuts)
+			cut_everywhere(r);
+		else
+			run(r);
+	}
 }
 
-static int run_batch(uint64_t from, uint64_t to, bool verbose)
+static int run_apart(uint64_t from, uint64_t to)
 {
 	pid_t child = fork();
 	int status;
 
 	if (child == 0) {
-		for (uint64_t seed = from; seed <= to; seed++) {
-			report->seed = seed;
-			watch_for_hang();
-			run_seed(seed, verbose);
-			report->accesses += w.accesses;
-		}
+		run_batch(from, to);
 		fake_reset(0);
 		_exit(0);
 	}
@@ -297,26 +157,64 @@ static int run_batch(uint64_t from, uint64_t to, bool verbose)
 	return status;
 }
 
-/* Up to the first seed that finds something. */
-static int run_seeds(uint64_t from, uint64_t to, bool verbose)
+static void say_failed(const char *name)
 {
-	for (uint64_t seed = from; seed <= to; seed += BATCH) {
-		if (run_batch(seed, seed + BATCH - 1 < to ? seed + BATCH - 1 : to, verbose) == 0)
-			continue;
-		for (char *c = report->why; *c != 0; c++)
-			if (*c == '\n')
-				*c = '|';
-		printf("not ok sim seeds %llu-%llu: seed %llu: %s "
-		       "(replay: build/tests/sim/sim --seed %llu -v)\n",
-			(unsigned long long)from, (unsigned long long)to,
-			(unsigned long long)report->seed, report->why,
-			(unsigned long long)report->seed);
+	const struct run *r = &report->run;
+
+	for (char *c = report->why; *c != 0; c++)
+		if (*c == '\n')
+			*c = '|';
+	printf("not ok %s: seed %llu: %s (replay: build/tests/sim/sim ", name,
+		(unsigned long long)r->seed, report->why);
+	if (r->cuts)
+		printf("--cut %llu,%llu,%llu,%d,%d,%d,%d -v)\n", (unsigned long long)r->seed,
+			(unsigned long long)r->at[0], (unsigned long long)r->at[1], r->fate[0],
+			r->fate[1], r->torn, r->stores);
+	else
+		printf("--seed %llu -v)\n", (unsigned long long)r->seed);
+}
+
+/* So many workloads must have had all that the proof is about. */
+static int say_passed(const char *name)
+{
+	const struct seen *seen = &report->seen;
+	bool all = true;
+
+	for (size_t i = 0; i < SEEN_COUNT; i++)
+		all &= ((const uint64_t *)seen)[i] > 0;
+	if (!all && want.to - want.from + 1 >= SEEN_ALL_FROM) {
+		printf("not ok %s: it did not try what it should (see sim.h: struct seen)\n", name);
 		return 1;
 	}
-	printf("ok sim seeds %llu-%llu (%llu seeds, %llu guest accesses)\n",
-		(unsigned long long)from, (unsigned long long)to, (unsigned long long)to - from + 1,
-		(unsigned long long)report->accesses);
+	printf("ok %s (%llu guest accesses", name, (unsigned long long)report->accesses);
+	if (want.cuts)
+		printf(", %llu deaths, %llu of them with a second one; %llu requests done again, "
+		       "%llu batches, %llu over the ring's end, %llu of a whole ring",
+			(unsigned long long)report->deaths,
+			(unsigned long long)report->second_deaths, (unsigned long long)seen->again,
+			(unsigned long long)seen->batches, (unsigned long long)seen->wrapped,
+			(unsigned long long)seen->whole);
+	printf(")\n");
 	return 0;
+}
+
+/* Up to the first run that finds something. */
+static int run_all(void)
+{
+	uint64_t batch = want.cuts ? 1 : BATCH;
+	char name[64];
+
+	(void)snprintf(name, sizeof(name), "sim %s %llu-%llu", want.cuts ? "cuts" : "seeds",
+		(unsigned long long)want.from, (unsigned long long)want.to);
+	for (uint64_t seed = want.from; seed <= want.to; seed += batch) {
+		uint64_t last = seed + batch - 1;
+
+		if (run_apart(seed, last < want.to ? last : want.to) == 0)
+			continue;
+		say_failed(name);
+		return 1;
+	}
+	return say_passed(name);
 }
 
 /* For the sanitizer: nothing is kept long, and leaks are what we count ourselves. */
@@ -326,34 +224,72 @@ const char *__asan_default_options(void)
 	return "quarantine_size_mb=8:detect_leaks=0:exitcode=99";
 }
 
-int main(int argc, char **argv)
+/* SEED, two events, and the rest of struct run, as say_failed has it. */
+static bool parse_cut(const char *text)
 {
-	uint64_t from = 1, to = SEEDS_DEFAULT;
-	bool verbose = false;
+	unsigned long long n[7] = { 0 };
+	struct run *r = &report->run;
+	int parts = sscanf(text, "%llu,%llu,%llu,%llu,%llu,%llu,%llu", &n[0], &n[1], &n[2], &n[3],
+		&n[4], &n[5], &n[6]);
 
+	*r = (struct run){ .seed = n[0],
+		.cuts = true,
+		.at = { n[1], n[2] },
+		.fate = { (enum fake_fate)n[3], (enum fake_fate)n[4] },
+		.torn = n[5] != 0,
+		.stores = n[6] != 0 };
+	want.from = want.to = n[0];
+	want.cuts = want.single = true;
+	return parts == 7;
+}
+
+static bool parse_seeds(const char *text)
+{
+	char *end;
+
+	want.from = want.to = strtoull(text, &end, 10);
+	if (*end == '-')
+		want.to = strtoull(end + 1, &end, 10);
+	return *end == 0 && want.from <= want.to;
+}
+
+static bool parse(int argc, char **argv)
+{
 	for (int i = 1; i < argc; i++) {
-		char *end_of = NULL;
+		const char *name = argv[i];
 
-		if (strcmp(argv[i], "-v") == 0) {
-			verbose = true;
+		if (strcmp(name, "-v") == 0) {
+			want.verbose = true;
 			continue;
 		}
-		if (i + 1 < argc &&
-			(strcmp(argv[i], "--seed") == 0 || strcmp(argv[i], "--seeds") == 0)) {
-			from = to = strtoull(argv[++i], &end_of, 10);
-			if (*end_of == '-')
-				to = strtoull(end_of + 1, &end_of, 10);
+		if (strcmp(name, "--deep") == 0) {
+			want.deep = true;
+			continue;
 		}
-		if (!end_of || *end_of != 0 || from > to) {
-			fprintf(stderr, "usage: %s [--seeds FROM-TO | --seed S] [-v]\n", argv[0]);
-			return 2;
-		}
+		if (++i == argc)
+			return false;
+		want.cuts |= strcmp(name, "--cuts") == 0;
+		if (strcmp(name, "--cut") == 0 ? !parse_cut(argv[i]) : !parse_seeds(argv[i]))
+			return false;
 	}
+	return true;
+}
+
+int main(int argc, char **argv)
+{
 	report = mmap(
 		/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
 		NULL, sizeof(*report), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (report == MAP_FAILED)
 		return 2;
+	if (!parse(argc, argv)) {
+		fprintf(stderr,
+			"usage: %s [--seeds FROM-TO | --seed S | --cuts FROM-TO [--deep] |"
+			" --cut RUN] [-v]\n",
+			argv[0]);
+		return 2;
+	}
+	report->run.verbose = want.verbose;
 	life_remember();
-	return run_seeds(from, to, verbose);
+	return run_all();
 }

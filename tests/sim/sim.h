@@ -2,9 +2,12 @@
  * The simulator: the real core and devices on the fake port, with front-ends, drivers, death and
  * broken hosts that a seed decides.
  *
- *     sim.c     seeds and their schedule
+ *     sim.c     seeds, and workloads that are cut everywhere
+ *     world.c   a world: what a seed makes of it, and a run of it
  *     life.c    the process: its birth, a tick, kill -9
+ *     cut.c     … at a chosen store or call of the port (calls.c)
  *     front.c   front-ends: setting up a device, anew or after a death
+ *     start.c   … and its rings
  *     wire.c    … their messages, and the answers that they must get
  *     action.c  … what they do while their drivers are at work
  *     guest.c   between two accesses to memory: may this one be? then drivers have a turn
@@ -119,6 +122,8 @@ struct sim_request {
 	uint32_t readable, writable; /* bytes */
 	uint32_t place;              /* in the order in which requests are made available */
 	bool shown;                  /* … and it is, as far as the driver has to do with it */
+	bool begun;                  /* the device has looked at it */
+	unsigned begun_in;           /* … last in this life */
 
 	uint32_t type, id;
 	uint64_t sector;
@@ -159,7 +164,7 @@ struct sim_queue {
 	uint16_t desc_free, outstanding;
 	struct sim_request *by_slot[RING_MAX]; /* of the descriptor that it begins with */
 	bool desc_busy[RING_MAX];
-	uint32_t next_place, walked_place, begun_place;
+	uint32_t next_place, walked_place, begun_place, back_place;
 	unsigned walks;      /* of heads, in this tick */
 	unsigned used_loads; /* of the used index, since it was started */
 	uint64_t zone;       /* evil: where its buffers are */
@@ -183,8 +188,9 @@ struct ring_format {
 	/* How far the device has come, as the driver sees it; the next that came back. */
 	uint32_t (*end)(const struct sim_queue *q);
 	struct sim_request *(*take)(struct sim_queue *q, uint32_t *written);
-	/* What GET_VRING_BASE says when all that was taken is given back. */
+	/* What GET_VRING_BASE says when all that was taken is given back; or some of it may be. */
 	uint32_t (*base)(const struct sim_queue *q);
+	bool (*base_fits)(const struct sim_queue *q, uint32_t base, bool all);
 	/* What a front-end gives after its back-end has died: one way of several. */
 	uint32_t (*base_guessed)(const struct sim_queue *q);
 	/* Judges a store into a part that the device writes, and a load at gpa. */
@@ -202,6 +208,8 @@ uint32_t ring_bytes(const struct sim_queue *q, int part);
 bool ring_has(const struct sim_queue *q, uint64_t gpa, size_t len);
 /* Whether something came back that the driver is to be called for. */
 bool ring_owes_call(const struct sim_queue *q);
+/* Before the device makes visible what it has pushed. */
+void ring_publishes(const struct sim_queue *q);
 /* The device looks at the first descriptor of a request. */
 void ring_walks(struct sim_queue *q, const struct sim_request *r);
 uint16_t ring_get16(const char *at);
@@ -254,10 +262,14 @@ struct front {
 	bool blk, evil, connected;
 	/* On this connection: REPLY_ACK is in force, memory is shared, features are agreed on. */
 	bool acks, shares, negotiated;
+	bool stopped; /* in order: whoever serves it next is told where it goes on */
+	bool keeps;   /* … and what is on record says so: it can be used again */
 	bool fresh;   /* the driver starts over at the next connection */
 	bool lawless; /* until then nothing is promised */
 	bool client;  /* the device connects to us */
 	bool growing; /* its disk may become larger at any time */
+	/* Features that it insists on, or has not; of the device and of the protocol. */
+	uint64_t must, never, protocol_must;
 	int listener, fd, backend_fd, inflight_fd;
 	uint64_t features, protocol;
 	uint16_t queue_count, queue_size_max, queues_used;
@@ -276,6 +288,8 @@ bool front_has(const struct front *f, unsigned protocol_feature);
 bool front_writes_through(const struct front *f);
 bool front_share_memory(struct front *f);
 bool front_region(struct front *f, uint32_t id, const struct region *r);
+/* Fresh descriptors for its notifications. */
+void front_notify_again(struct sim_queue *q);
 bool front_start_queue(struct front *f, struct sim_queue *q);
 bool front_stop_queue(struct front *f, struct sim_queue *q);
 void front_enable(struct front *f, struct sim_queue *q, bool on);
@@ -283,6 +297,8 @@ void front_enable(struct front *f, struct sim_queue *q, bool on);
 uint64_t front_capacity(struct front *f);
 bool front_set_writeback(struct front *f, bool on);
 void front_forget(struct front *f);
+/* All is done: nothing is on record as in flight. */
+void front_check_inflight(const struct front *f);
 
 /* ---- wire.c ---- */
 
@@ -325,23 +341,66 @@ void life_check_leaks(void);
 /* SIGTERM. */
 void life_terminate(void);
 
-/* ---- the world of one seed ---- */
+/* ---- cut.c ---- */
+
+/* Before a store of the real code to shared memory (at, len: what may be torn) or a call. */
+void cut_event(const char *what, void *at, size_t len);
+/* Before anything else: the end of a store that is torn. */
+void cut_finish(void);
+void cut_reset(void);
+
+/* ---- world.c: the world of one seed ---- */
+
+enum { DEATHS_MAX = 2 };
+
+/* A run: of a seed's world; or of its workload, with deaths before these events, counted from 1. */
+struct run {
+	uint64_t seed;
+	bool cuts;
+	uint64_t at[DEATHS_MAX]; /* of the first life, of the second; 0: never */
+	enum fake_fate fate[DEATHS_MAX];
+	bool torn;   /* the first of them is in the middle of the store */
+	bool stores; /* for the second, only stores count */
+	bool verbose;
+};
+
+/* How often what must be tried was there. */
+struct seen {
+	uint64_t batches;   /* of several requests, made visible at once */
+	uint64_t wrapped;   /* … over the end of the ring */
+	uint64_t whole;     /* … of all of its requests, and it was full */
+	uint64_t overtaken; /* requests that came back before an older one */
+	uint64_t chains;    /* … of several descriptors in the ring */
+	uint64_t again;     /* requests that a second life began again */
+};
 
 struct world {
+	struct seen seen;
 	struct front fronts[FRONTS_MAX];
 	unsigned front_count;
 	struct sim_request requests[REQS_MAX];
 	unsigned posts_left, actions_left;
 	unsigned chattiness; /* one driver step in so many accesses */
+	bool lazy;           /* drivers publish many requests at once, and kick late */
 	unsigned calm;       /* ticks that bad drivers keep still */
 	bool finishing;      /* all that waits has to be done */
 	bool faults;         /* calls of the port fail, so connections may be lost */
 	bool io_fails;
 	bool idle;        /* the run ended because nothing happens any more */
 	uint64_t kill_in; /* accesses until the process dies; 0: never */
-	unsigned kills;
-	bool power_loss; /* the death is that of the host */
+	uint64_t cut_in;  /* or stores and calls */
+	bool tearing;     /* and then, the store happens in part */
+	bool cut_stores;  /* only these count */
+	uint64_t stores;  /* of this life */
+	const struct run *run;
+	unsigned kills, deaths;
+	uint64_t events[DEATHS_MAX + 1]; /* stores and calls of each life */
+	bool pieces;                     /* the first death was before a store that can be torn */
+	bool counting;                   /* … are they counted */
+	bool running;                    /* the process is at work */
+	bool power_loss;                 /* the death is that of the host */
 	bool killed, has_died;
+	bool moving; /* … in order: another one takes over */
 	jmp_buf killed_jump;
 	uint64_t poll_ns;
 	uint64_t accesses, tick_accesses;
@@ -350,8 +409,11 @@ struct world {
 };
 extern struct world w;
 
+void world_run(const struct run *run);
+
 /* The end of what the device has logged. */
 const char *sim_log(void);
+_Noreturn void sim_died(const char *text);
 __attribute__((format(printf, 1, 2))) void sim_note(const char *format, ...);
 
 #endif

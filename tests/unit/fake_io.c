@@ -273,7 +273,9 @@ bool fake_io_done(void)
 void fake_io_kill(void)
 {
 	for (unsigned i = 0; i < state.running_count; i++) {
-		unsigned how = fake_random(3);
+		unsigned how = fake.fate == FAKE_ANY    ? fake_random(3)
+			       : fake.fate == FAKE_DONE ? 0
+							: 2;
 
 		if (how == 0)
 			(void)io_do(state.running[i], state.running[i]->left);

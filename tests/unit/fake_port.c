@@ -114,6 +114,8 @@ bool fake_log_has(const char *text)
 
 void port_write_out(const char *text, size_t len)
 {
+	if (fake.caged)
+		fake_die("port_write_out is only called before the cage is closed");
 	keep(fake.out, &fake.out_len, text, len);
 }
 

@@ -49,6 +49,9 @@ enum fake_call {
 
 enum { FAKE_FD_FIRST = 100, FAKE_FDS_MAX = 2048, FAKE_LOG_MAX = 1 << 16, FAKE_TRACE_MAX = 64 };
 
+/* What becomes of I/O. FAKE_ANY: done, done in part, or not. */
+enum fake_fate { FAKE_ANY, FAKE_DONE, FAKE_LOST };
+
 /* What a test may set, and look at. fake_reset sets it back to what the comments say. */
 struct fake {
 	uint64_t now_ns;      /* the clock: 1 s; a look at it or a port_io_submit costs 100 ns */
@@ -59,6 +62,7 @@ struct fake {
 	bool strict_io;       /* I/O that the device should have refused dies, and does not fail */
 	bool shuffle;         /* events of one wait come in random order */
 	bool in_pieces;       /* port_recv gives a random part of what is there */
+	enum fake_fate fate;  /* of I/O in flight when the process is killed: any */
 	size_t socket_room;   /* bytes that a socket takes before it is full: 64 KiB */
 	bool verbose;         /* log lines go to stderr, too */
 

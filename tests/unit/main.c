@@ -1,6 +1,7 @@
 /* src/main.c: what the command line makes of the process. */
 #include <errno.h>
 
+#include "num.h"
 #include "rig.h"
 #include "spec/vhost_user.h"
 #include "unit.h"
@@ -209,4 +210,151 @@ CASE(a_file_that_grows_is_announced)
 	CHECK_EQ(rig_run(), FAKE_IDLE);
 	CHECK_EQ(fake_recv(pair[0], &h, sizeof(h), NULL), sizeof(h));
 	CHECK_EQ(h.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+}
+
+/* ---- who it is, and the cage ---- */
+
+static void expect_trace(const enum fake_call *calls, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		if (fake.trace[i] != calls[i])
+			FAIL("call %u is %d, not %d", i, fake.trace[i], calls[i]);
+	CHECK_EQ(fake.calls_all, count);
+}
+
+/* Files as the caller, sockets as the user, the cage behind both; a client tries again in it. */
+CASE(the_order_of_the_start)
+{
+	static const enum fake_call order[] = { FAKE_WAIT_OPEN, FAKE_READ_FILE, FAKE_FILE_OPEN,
+		FAKE_STREAM_OPEN, FAKE_SIGNALS_OPEN, FAKE_WAIT_ADD, FAKE_WAIT_ADD, FAKE_USER_FIND,
+		FAKE_CHROOT, FAKE_USER_BECOME, FAKE_LISTEN, FAKE_WAIT_ADD, FAKE_CONNECT,
+		FAKE_CAGE_PRIVILEGES, FAKE_CAGE_LANDLOCK, FAKE_CAGE_SECCOMP, FAKE_CONNECT };
+
+	fake_reset(1);
+	fake_image_new("/img", 1 << 20);
+	fake_stream_new("/hwrng", true);
+	fake_file_new("/f", "blk -s /s --blk-file=/img --user=vm --chroot=/run\n"
+			    "rng -s /c --client --source=/hwrng\n");
+	fake.end_ns = fake.now_ns + 1000000;
+	CHECK_EQ(rig_main("vubox --config=/f"), FAKE_TIME);
+	expect_trace(order, countof(order));
+	CHECK(fake.caged && fake.user.ids[0] == 100 && fake.user.ids[1] == 200);
+	CHECK_TEXT(fake.root, "/run");
+}
+
+CASE(a_smaller_cage_and_none)
+{
+	serve("vubox rng -s /s --sandbox=seccomp");
+	CHECK_EQ(fake.calls[FAKE_CAGE_LANDLOCK], 0);
+	CHECK_EQ(fake.calls[FAKE_CAGE_PRIVILEGES], 1);
+	CHECK(fake.caged);
+}
+
+CASE(no_cage)
+{
+	serve("vubox rng -s /s --sandbox=off");
+	CHECK_EQ(fake.calls[FAKE_CAGE_LANDLOCK], 0);
+	CHECK_EQ(fake.calls[FAKE_CAGE_PRIVILEGES], 0);
+	CHECK(!fake.caged);
+	CHECK_EQ(fake.calls[FAKE_CHROOT] + fake.calls[FAKE_USER_FIND], 0);
+}
+
+CASE(the_last_word_on_the_process_counts)
+{
+	fake_reset(1);
+	CHECK_EQ(rig_main("vubox rng -s /a --sandbox=off --user=root --chroot=/a -- "
+			  "rng -s /b --sandbox=seccomp --user=vm --chroot=/b -- rng -s /c"),
+		FAKE_IDLE);
+	CHECK_EQ(fake.calls[FAKE_CAGE_LANDLOCK], 0);
+	CHECK(fake.caged && fake.user.ids[0] == 100);
+	CHECK_TEXT(fake.root, "/b");
+}
+
+static void without(enum fake_call call, const char *line)
+{
+	fake_reset(1);
+	fake.fail_at[call] = 1;
+	CHECK_EQ(rig_main(line), FAKE_IDLE);
+	CHECK_EQ(fake.failed, 1);
+}
+
+CASE(what_the_kernel_lacks)
+{
+	without(FAKE_CAGE_PRIVILEGES, "vubox rng -s /s");
+	CHECK_TEXT(fake.log, "");
+	CHECK(fake.caged && fake.calls[FAKE_CAGE_LANDLOCK] == 1);
+}
+
+CASE(what_the_kernel_lacks_is_said_with_v)
+{
+	without(FAKE_CAGE_LANDLOCK, "vubox rng -s /s -v");
+	CHECK(fake_log_has("vubox: sandbox: no landlock here: Function not implemented\n"));
+	CHECK(fake.caged);
+}
+
+CASE(the_end_comes_from_inside)
+{
+	serve("vubox blk -s /a --blk-file=/img -- rng -s /b");
+	fake_signal(PORT_SIGNAL_END);
+	CHECK_EQ(rig_run(), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 0);
+}
+
+static void refused(enum fake_call call, const char *line, const char *log)
+{
+	fake_reset(1);
+	fake.fail_at[call] = 1;
+	CHECK_EQ(rig_main(line), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 1);
+	CHECK_TEXT(fake.log, log);
+}
+
+CASE(no_landlock_that_was_asked_for_by_name)
+{
+	refused(FAKE_CAGE_LANDLOCK, "vubox rng -s /s --sandbox=full",
+		"vubox: sandbox: no landlock here: Function not implemented\n");
+}
+
+CASE(no_seccomp_that_was_asked_for_by_name)
+{
+	refused(FAKE_CAGE_SECCOMP, "vubox rng -s /s --sandbox=seccomp",
+		"vubox: sandbox: no seccomp here: Function not implemented\n");
+}
+
+CASE(no_privileges_dropped_as_was_asked_for_by_name)
+{
+	refused(FAKE_CAGE_PRIVILEGES, "vubox rng -s /s --sandbox=full",
+		"vubox: sandbox: no privileges to drop here: Operation not permitted\n");
+}
+
+CASE(a_user_that_is_not_there)
+{
+	refused(FAKE_USER_FIND, "vubox rng -s /s --user=vm",
+		"vubox: --user=vm: cannot find user or group: No such file or directory\n");
+}
+
+CASE(a_root_directory_that_is_not_there)
+{
+	refused(FAKE_CHROOT, "vubox rng -s /s --chroot=/none",
+		"vubox: --chroot=/none: cannot enter it: No such file or directory\n");
+}
+
+CASE(a_user_that_it_cannot_become)
+{
+	refused(FAKE_USER_BECOME, "vubox rng -s /s --user=vm",
+		"vubox: --user=vm: cannot become it: Operation not permitted\n");
+}
+
+CASE(a_client_connects_again_from_inside)
+{
+	int listener, fd;
+
+	fake_reset(1);
+	listener = fake_listen("/front");
+	CHECK_EQ(rig_main("vubox rng -s /front --client"), FAKE_IDLE);
+	fd = fake_accept(listener);
+	CHECK(fd >= 0 && fake.caged);
+	fake_close(fd);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK(fake_accept(listener) >= 0);
 }

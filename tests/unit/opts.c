@@ -53,6 +53,21 @@ CASE(defaults)
 	CHECK_EQ(values[CHOICE].number, 1);
 	CHECK_TEXT(common[OPT_SOCKET_PATH].text, "/s");
 	CHECK_EQ(common[OPT_POLL_US].number, 32);
+	CHECK_TEXT(common[OPT_SANDBOX].text, "full");
+	CHECK(common[OPT_SANDBOX].number == 2 && !common[OPT_SANDBOX].given);
+	CHECK(!common[OPT_USER].text && !common[OPT_CHROOT].text);
+}
+
+CASE(options_of_the_process)
+{
+	CHECK_EQ(parse("-s /s --sandbox=off --user=vm:vm --chroot=/run"), EXIT_OK);
+	CHECK(common[OPT_SANDBOX].number == 0 && common[OPT_SANDBOX].given);
+	CHECK_TEXT(common[OPT_USER].text, "vm:vm");
+	CHECK_TEXT(common[OPT_CHROOT].text, "/run");
+	CHECK_EQ(parse("-s /s --sandbox seccomp"), EXIT_OK);
+	CHECK_EQ(common[OPT_SANDBOX].number, 1);
+	CHECK_USAGE("-s /s --sandbox=on", "--sandbox=on: not one of off|seccomp|full");
+	CHECK_USAGE("-s /s --user", "--user needs a value");
 }
 
 CASE(every_form_of_an_option)

@@ -128,6 +128,43 @@ CASE(missing_descriptors_are_filled)
 	CHECK_EQ(status, 0);
 }
 
+static void expect_descriptors(rlim_t soft, rlim_t hard, rlim_t expected)
+{
+	struct rlimit limit = { soft, hard };
+
+	CHECK_OK(setrlimit(RLIMIT_NOFILE, &limit));
+	CHECK_OK(port_process_open());
+	CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+	CHECK(limit.rlim_cur == expected && limit.rlim_max == expected);
+}
+
+CASE(descriptors_are_as_many_as_may_be_needed)
+{
+	struct rlimit limit;
+
+	CHECK_OK(getrlimit(RLIMIT_NOFILE, &limit));
+	if (limit.rlim_max >= CONFIG_FDS_MAX)
+		expect_descriptors(256, limit.rlim_max, CONFIG_FDS_MAX);
+	expect_descriptors(64, 256, 256);
+	expect_descriptors(64, 64, 64);
+}
+
+CASE(it_dies_of_a_signal_that_is_blocked_or_ignored)
+{
+	int status;
+	sigset_t all;
+	pid_t child = fork();
+
+	if (child == 0) {
+		(void)sigfillset(&all);
+		(void)sigprocmask(SIG_SETMASK, &all, NULL);
+		(void)signal(SIGABRT, SIG_IGN);
+		out_abort();
+	}
+	CHECK_EQ(waitpid(child, &status, 0), child);
+	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
+}
+
 CASE(signals_are_events)
 {
 	uint64_t token;

@@ -316,6 +316,23 @@ CASE(a_device_can_break_its_queue)
 	CHECK_EQ(device_in_flight(rig_device(0)), 0);
 }
 
+CASE(a_queue_breaks_only_once)
+{
+	start(1, 0);
+	stub.hold = true;
+	add(0, 0, "ping");
+	add(0, 8, "pong");
+	front_kick(&front, 0);
+	CHECK_EQ(stub.held_count, 2);
+	fake_log_clear();
+	request_break(stub.held[0], "nonsense");
+	request_break(stub.held[1], "more of it");
+	CHECK_EQ(fake.log_lines, 1);
+	CHECK_EQ(fake_notify_take(front.err[0]), 1);
+	CHECK_EQ(device_in_flight(rig_device(0)), 0);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+}
+
 CASE(a_broken_queue_starts_again_when_it_is_stopped_and_started)
 {
 	start(1, 0);
@@ -340,6 +357,27 @@ CASE(a_ring_whose_memory_goes_waits_until_it_comes_back)
 	CHECK_EQ(stub.taken, 0);
 	CHECK_EQ(fake_open_maps(), 0);
 	CHECK_EQ(front_ack(&front, VHOST_USER_ADD_MEM_REG, &reg, sizeof(reg), front.mem_fd), 0);
+	expect_used(0, 0, 4);
+}
+
+CASE(a_ring_whose_memory_goes_is_found_again_elsewhere)
+{
+	struct vhost_user_mem_reg reg = { 0, { FRONT_GPA, FRONT_BYTES, FRONT_UVA, 0 } };
+	struct vhost_user_vring_addr addr = { .index = 0 };
+	uint64_t moved = FRONT_UVA + (1ull << 30);
+	const struct driver *d = &front.rings[0];
+
+	start(1, 0);
+	CHECK_EQ(front_ack(&front, VHOST_USER_REM_MEM_REG, &reg, sizeof(reg), -1), 0);
+	add(0, 0, "ping");
+	front_kick(&front, 0);
+	reg.region.user_addr = moved;
+	CHECK_EQ(front_ack(&front, VHOST_USER_ADD_MEM_REG, &reg, sizeof(reg), front.mem_fd), 0);
+	CHECK_EQ(stub.taken, 0);
+	addr.desc = moved + d->desc;
+	addr.avail = moved + d->avail;
+	addr.used = moved + d->used;
+	CHECK_EQ(front_ack(&front, VHOST_USER_SET_VRING_ADDR, &addr, sizeof(addr), -1), 0);
 	expect_used(0, 0, 4);
 }
 

@@ -169,6 +169,27 @@ CASE(a_chain_longer_than_the_longest_is_refused)
 	CHECK_TEXT(why, "a chain of too many pieces");
 }
 
+/* Regions that touch here and in the guest cost no spans, but each of them has to be looked up. */
+CASE(a_chain_over_too_many_regions_is_refused)
+{
+	enum { PAGE = 0x1000, PIECES_MAX = 4 * CONFIG_SPANS_LONG };
+	struct request *req = request_get(0);
+	unsigned pieces = 0;
+	int fd, error = 0;
+
+	fake_reset(1);
+	fd = fake_memory_new(CONFIG_REGIONS_MAX * PAGE);
+	for (uint64_t at = 0; at < CONFIG_REGIONS_MAX * PAGE; at += PAGE)
+		CHECK_OK(mem_add(&mem, &(struct mem_region){ at, PAGE, at, at }, fd));
+	chain_start(req, 0);
+	while ((error = add(req, 0, CONFIG_REGIONS_MAX * PAGE, true)) == 0)
+		pieces += CONFIG_REGIONS_MAX;
+	CHECK_EQ(error, -EINVAL);
+	CHECK_TEXT(why, "a chain over too many regions");
+	CHECK(pieces <= PIECES_MAX && pieces > PIECES_MAX - CONFIG_REGIONS_MAX);
+	CHECK(req->chain.span_count < 2 * PIECES_MAX / CONFIG_REGIONS_MAX);
+}
+
 CASE(long_arrays_run_out_and_come_back)
 {
 	struct request *all[CONFIG_LONG_MAX + 1];
