@@ -14,8 +14,13 @@ if ! make CC=gcc BUILD=$build $build/vubox >"$build.log" 2>&1; then
 	echo "not ok cage glibc: make CC=gcc fails (replay: make CC=gcc BUILD=$build)"
 	exit 1
 fi
-export VUBOX=$build/vubox
-for suite in tests/cli/serve.sh tests/cli/sandbox.sh tests/proto/[!f]*.py; do
+make -s proto-suites || exit 1
+protos=
+for name in blk config fds framing hang host inflight kill life memory messages rings rng shrink stop; do
+	protos="$protos build/tests/proto/$name"
+done
+export VUBOX=$build/vubox KILLS=10 TURNS=40
+for suite in tests/cli/serve.sh tests/cli/sandbox.sh tests/proto/[!f]*.py $protos; do
 	timeout 200 "$suite" >$build/cases 2>$build/errors || [ $? = 1 ] || {
 		cat $build/errors >&2
 		echo "not ok cage glibc: $suite does not end well (replay: VUBOX=$VUBOX $suite)"

@@ -12,10 +12,12 @@ trap 'rm -rf "$tmp"' EXIT
 trap 'exit 1' HUP INT TERM
 unset MAKEFLAGS MFLAGS MAKELEVEL VUBOX
 failed=0
-life='a_second_front_end_is_turned_away reconnecting_at_once_is_served many_devices_in_one_process
-	sigterm_and_sigint_end_it_cleanly a_listening_descriptor a_connected_descriptor entropy
-	client_mode_connects_and_reconnects entropy_from_a_source a_reset_forgets_what_was_in_flight
-	requests_in_flight_are_done_again_in_order'
+life='a_second_front_end_is_turned_away disconnecting_under_load_sync_split
+	two_devices_of_one_process signals_end_it_cleanly_sync a_listening_descriptor
+	a_connected_descriptor client_mode_connects_and_connects_again'
+inflight='a_reset_forgets_what_was_in_flight_split a_reset_forgets_what_was_in_flight_packed
+	resubmitted_once_in_the_order_of_counters_split
+	resubmitted_once_in_the_order_of_counters_packed'
 
 case_is()
 {
@@ -60,12 +62,13 @@ traced()
 	END
 	chmod +x "$tmp/vubox"
 	# Whether they pass is for tests/cross to say; here they are what makes it call.
-	for suite in messages memory disk "life $life"; do
+	make -s proto-suites
+	for suite in messages memory blk config rng "life $life" "inflight $inflight"; do
 		# shellcheck disable=SC2086 # a suite and its cases
 		set -- $suite
 		suite=$1
 		shift
-		VUBOX=$tmp/vubox WAIT_S=4 timeout 200 "tests/proto/$suite.py" "$@" \
+		VUBOX=$tmp/vubox WAIT_MS=4000 timeout 200 "build/tests/proto/$suite" "$@" \
 			>"$tmp/suite.$suite" 2>&1
 	done
 	grep -oE '^(CALL|RULE)\([a-z_0-9]+' "build/cage-$name/calls.h" | sed 's/.*(//' |

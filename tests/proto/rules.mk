@@ -15,8 +15,10 @@ $(BUILD)/tests/obj/front/%.o: tests/front/%.c $(wildcard tests/front/*.h) tests/
 	@mkdir -p $(@D)
 	$(HOST_CC) $(PROTO_FLAGS) -c $< -o $@
 
+proto-suites: $(PROTO_SUITES)
+
 # The suites against ./vubox, or VUBOX=… of the environment.
 proto: vubox $(PROTO_SUITES)
 	sh tests/run.sh $(PROTO_SUITES)
 
-.PHONY: proto
+.PHONY: proto proto-suites
