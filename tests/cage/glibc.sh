@@ -16,7 +16,8 @@ if ! make CC=gcc BUILD=$build $build/vubox >"$build.log" 2>&1; then
 fi
 make -s proto-suites || exit 1
 protos=
-for name in blk config fds framing hang host inflight kill life memory messages rings rng shrink stop; do
+for name in blk config fds framing hang host inflight kill life memory messages rings rng shrink \
+	stop; do
 	protos="$protos build/tests/proto/$name"
 done
 export VUBOX=$build/vubox KILLS=10 TURNS=40

@@ -129,9 +129,9 @@ check()
 			"($(wc -l <"$tmp/found") in all) (replay: tests/lint/run.sh '$name')"
 	else
 		echo "ok lint $name ($(wc -l <"$tmp/files") files)"
-		return
+		return 0
 	fi
-	failed=1
+	return 1
 }
 
 # plant ANALYSER LEVEL FILE: the fault is found, and nothing else is wrong with the file.
@@ -178,8 +178,8 @@ sh port/calls.sh gcc port/*.c >"$made/calls.h" || exit 1
 CONTROL='' MORE=''
 export CONTROL
 for analyser in gcc clang-tidy cppcheck; do
-	sources | check $analyser sources
-	test_sources | check $analyser tests
+	sources | check $analyser sources || failed=1
+	test_sources | check $analyser tests || failed=1
 	has $analyser || continue
 	for fault in tests/lint/"$(echo $analyser | tr - _)"_*.c; do
 		for level in $(sed -n 's/^ \* found at: //p' "$fault"); do

@@ -196,7 +196,7 @@ void prove_at(void)
 	for (uint32_t i = 0; i < map.count; i++)
 		anywhere |= in_region(i, addr);
 	claim(anywhere == (s.base != NULL));
-	/* What it has learnt misleads it no more than anything else: any `last` is where this began. */
+	/* What it has learnt misleads no more than anything: any `last` is where this began. */
 }
 
 void prove_read(void)

@@ -208,7 +208,7 @@ static void many_of_the_longest_chains(const char *with)
 		pieces[0] = parts[0];
 		/* From both ends of the data in turns, so that no two neighbours are one. */
 		chain.count = 1;
-		for (uint64_t at = w.data; left > 0; chain.count++) {
+		for (uint64_t at = w.data; left > 0 && chain.count < PIECES - 1; chain.count++) {
 			uint32_t len = left < 40 ? left : chain.count % 2 ? 40 : 24;
 
 			pieces[chain.count] = (struct driver_buffer){ at, len, false };
@@ -216,7 +216,7 @@ static void many_of_the_longest_chains(const char *with)
 			left -= len;
 		}
 		pieces[chain.count++] = parts[2];
-		CHECK(chain.count > 600 && chain.count <= PIECES);
+		CHECK(left == 0 && chain.count > 600);
 		chain.table = rig_table(&r, slot);
 		CHECK(driver_add(&q->driver, &chain) >= 0);
 	}
