@@ -59,7 +59,7 @@ list=$({
 	#include <sys/syscall.h>' | $cc -E -dM -
 	cat "$@"
 	# These nobody calls: the end of a signal handler, and what being stopped has interrupted.
-	echo '/* calls: rt_sigreturn restart_syscall */'
+	echo '/* calls: rt_sigreturn sigreturn restart_syscall */'
 } | awk -v checked="$checked" '
 	function fail(why)
 	{
