@@ -5,6 +5,9 @@
 /* Functions that no request runs: built for size, even in a file that is built for speed. */
 #define COLD __attribute__((cold))
 
+/* The rest of a function whose usual case is short: kept out of it, so that it stays short. */
+#define RARE __attribute__((noinline, cold))
+
 /* What --version says; the Makefile sets it. */
 #ifndef CONFIG_VERSION
 #define CONFIG_VERSION "unknown"
@@ -100,6 +103,14 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #endif
 _Static_assert(
 	(CONFIG_URING_ENTRIES & (CONFIG_URING_ENTRIES - 1)) == 0, "io_uring wants a power of 2");
+
+/*
+ * Pieces of 512 pages (2 MiB) of images whose cached pages are known: what of them is mapped, and
+ * has page tables (a page of them for each), at any time.
+ */
+#ifndef CONFIG_CACHED_CHUNKS
+#define CONFIG_CACHED_CHUNKS 1024
+#endif
 
 /* How long SIGTERM waits for I/O in flight, in milliseconds. */
 #ifndef CONFIG_DRAIN_MS

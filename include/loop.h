@@ -34,6 +34,13 @@ void loop_timer_clear(struct loop_timer *timer);
 /* Spin for so many nanoseconds before sleeping (--poll-us); the greatest wish counts. */
 void loop_poll(uint64_t ns);
 
+/*
+ * Whether anything has happened but kicks and completed I/O (events with PORT_EDGE), which change
+ * no session: an event, a timer, loop_news. Ticks with nothing new need not look at everybody.
+ */
+bool loop_take_news(void);
+void loop_news(void);
+
 /* Runs until loop_end: calls tick_end(arg) at the end of each tick. */
 void loop_run(void (*tick_end)(void));
 void loop_end(void);

@@ -50,6 +50,23 @@ bool mem_is_broken(const struct mem *mem);
  */
 struct span mem_at(struct mem *mem, uint64_t guest_addr, uint64_t len);
 
+/*
+ * The same where the look-up before was: all len bytes, or a base of NULL, which means nothing but
+ * that mem_at must be asked (it is what an empty buffer gets, too).
+ */
+static inline struct span mem_near(const struct mem *mem, uint64_t guest_addr, uint32_t len)
+{
+	uint32_t i = mem->last;
+	uint64_t off;
+
+	if (i < mem->count) {
+		off = guest_addr - mem->regions[i].guest_addr;
+		if (off < mem->regions[i].size && (uint64_t)len - 1 < mem->regions[i].size - off)
+			return (struct span){ guest_at(mem->regions[i].base, (size_t)off), len };
+	}
+	return (struct span){ NULL, len };
+}
+
 /* Copies len bytes from a guest address, over the edges of regions; false if some are nowhere. */
 bool mem_read(struct mem *mem, uint64_t guest_addr, void *dst, uint32_t len);
 

@@ -149,9 +149,11 @@ int port_send(int fd, const void *buf, size_t len, int send_fd);
  * a page of zeroes takes its place, `hit` counts it and the process goes on. Zero is no mapping.
  */
 struct port_map {
-	char *base;  /* page-aligned start of the mapping */
-	size_t len;  /* its bytes */
-	size_t page; /* bytes of a page of this file */
+	char *base;      /* page-aligned start of the mapping */
+	size_t len;      /* its bytes */
+	size_t page;     /* bytes of a page of this file */
+	uint64_t offset; /* of its start in the file */
+	bool writable;
 	volatile int hit;
 	struct port_map *next, **link;
 };
@@ -162,6 +164,11 @@ struct port_map {
  */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at);
 void port_unmap(struct port_map *map);
+/*
+ * Maps the same place of the file anew, at the same address: its pages are given back, and those
+ * that a fault has replaced. -errno: nothing is changed, or the map is of no use any more.
+ */
+int port_map_renew(struct port_map *map, int fd);
 /* True once after any mapping was hit; then look at the `hit` of each. */
 bool port_map_hits(void);
 
@@ -192,7 +199,9 @@ struct port_file {
 	bool can_discard, can_zero; /* learnt: false after the file system refused once */
 	enum port_engine engine;    /* the one that serves it */
 	const char *engine_why;
-	struct port_map map; /* of PORT_ENGINE_MMAP */
+	bool may_cache;      /* what the page cache has is copied from or to map, too */
+	bool map_used;       /* … and was: pages of it are mapped */
+	struct port_map map; /* of PORT_ENGINE_MMAP, or for that */
 	char *map_at;
 };
 

@@ -17,6 +17,7 @@ struct chain {
 	struct span *spans; /* of the request, or a long array */
 	uint32_t span_max, span_count, readable_spans;
 	uint32_t readable, writable; /* bytes */
+	struct guest *edge;          /* where the last span ends; NULL: it is none, or a hole */
 	uint32_t pieces;             /* looked up in the memory map */
 	uint16_t head;               /* what the used ring wants back: head or buffer id */
 	uint16_t slots;              /* packed: of the ring */
@@ -38,14 +39,37 @@ struct request {
 	struct span spans[CONFIG_SPANS_INLINE];
 };
 
-/*
- * Starts a chain in req's own array, and adds buffers to it. chain_add: 0; -EAGAIN: a long array is
- * needed and none is free now; -EINVAL: it breaks a rule of VIRTIO, and *why says which.
- * An address that is in no region becomes a hole: that fails the request, not the queue.
- */
+/* Starts a chain in req's own array. */
 void chain_start(struct request *req, uint16_t head);
-int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
-	const char **why);
+
+/* The rules, and every case: see chain_add. */
+RARE int chain_add_any(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len,
+	bool writable, const char **why);
+
+/*
+ * Adds a buffer. 0; -EAGAIN: a long array is needed and none is free now; -EINVAL: it breaks a rule
+ * of VIRTIO, and *why says which. An address that is in no region becomes a hole: that fails the
+ * request, not the queue.
+ *
+ * Here is only the usual case, of which there are three or more a request: in the region of the one
+ * before, in the right order, not its continuation.
+ */
+static inline int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len,
+	bool writable, const char **why)
+{
+	struct span span = mem_near(mem, addr, len);
+	uint32_t *total = writable ? &chain->writable : &chain->readable;
+
+	if (!span.base || span.base == chain->edge || chain->span_count == chain->span_max ||
+		(!writable && chain->writable > 0) ||
+		(uint64_t)chain->readable + chain->writable + len > UINT32_MAX)
+		return chain_add_any(chain, mem, addr, len, writable, why);
+	chain->spans[chain->span_count++] = span;
+	chain->edge = guest_at(span.base, len);
+	*total += len;
+	chain->readable_spans += !writable;
+	return 0;
+}
 
 /* Sets up req->in and req->out when the chain is whole. */
 void chain_finish(struct request *req);

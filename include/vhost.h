@@ -115,6 +115,8 @@ void session_unlink(struct session *s);
 void session_close(struct session *s, const char *why);
 /* At the end of a tick: goes on with what waited for the drain. */
 void session_progress(struct session *s);
+/* Whether it waits for that, whatever else happens. */
+bool session_waits(const struct session *s);
 /* Closes the connection if its memory was found missing. */
 void session_check_memory(struct session *s);
 /* Whether the queues of the device may not take requests. */

@@ -65,8 +65,38 @@ void engine_advance(struct port_io *io, uint64_t n);
 /* Does the next slice of an I/O now, by blocking calls; engine_done, or engine_later. */
 void engine_sync_run(struct port_io *io);
 
+/*
+ * memcpy, page by page, while the processor looks up where the next pages are: over 4 KiB that is
+ * up to 15 % faster.
+ */
+void engine_move(void *to, const void *from, size_t len);
+
+/* Starts an I/O by the engine of its file. */
+void engine_start(struct port_io *io);
+
 /* The same by copying from or to the mapping; whatever is no read or write goes to the above. */
 void engine_mmap_run(struct port_io *io);
+/* Keeps a copy for engine_mmap_step, which makes one; false: there is none. */
+void engine_mmap_start(struct port_io *io);
+bool engine_mmap_step(void);
+bool engine_mmap_ready(void);
+
+/* I/O on what the page cache has, by a copy (io_cached.c): looks whether the file is fit for it. */
+void engine_cached_open(struct port_file *f);
+/* Whether an I/O can be done so: then engine_mmap_start is to have it, in the same tick. */
+bool engine_cached_has(const struct port_io *io);
+void engine_cached_run(struct port_io *io);
+/* When the copies of a tick are made. */
+void engine_cached_end(void);
+/* The file has another size. */
+void engine_cached_resize(struct port_file *f);
+void engine_cached_close(struct port_file *f);
+/* Gives back what makes I/O faster: there was none for some time. */
+void engine_cached_rest(void);
+/* In each tick. */
+void engine_cached_tick(void);
+/* Whether something is to be given back when nothing was to do for some time. */
+bool engine_cached_used(void);
 
 /* io_uring: opens the ring of this process (once), or -errno if the kernel has or allows none. */
 int uring_open(void);

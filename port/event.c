@@ -32,6 +32,9 @@ static struct {
 	bool guarded;
 } state;
 
+/* After so long a time without events, what makes I/O faster is given back. */
+enum { REST_NS = 1000000000 };
+
 enum { GUARD_US = 50000 };
 
 static void guard_set(suseconds_t us)
@@ -143,11 +146,21 @@ static int wait_events(struct epoll_event *events, unsigned max, int64_t timeout
 unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 {
 	struct epoll_event events[64];
-	int n;
+	int n = 0;
 
 	if (timeout_ns != 0 && !uring_may_sleep())
 		timeout_ns = 0;
-	n = wait_events(events, max < 64 ? max : 64, timeout_ns);
+	if (max > 64)
+		max = 64;
+	if (engine_cached_used() && (timeout_ns < 0 || timeout_ns > REST_NS)) {
+		n = wait_events(events, max, REST_NS);
+		if (timeout_ns > 0)
+			timeout_ns -= REST_NS;
+		if (n == 0)
+			engine_cached_rest();
+	}
+	if (n == 0)
+		n = wait_events(events, max, timeout_ns);
 	uring_awake();
 	for (int i = 0; i < n; i++)
 		tokens[i] = events[i].data.u64;

@@ -140,6 +140,7 @@ static int choose_auto(struct port_file *f)
 	f->engine_why = error == 0         ? "a file or block device"
 			: error == -ENOSYS ? "this kernel has no io_uring"
 					   : "io_uring is not allowed here";
+	engine_cached_open(f);
 	return 0;
 }
 
@@ -256,6 +257,7 @@ void port_file_close(struct port_file *file)
 {
 	if (!file->open)
 		return;
+	engine_cached_close(file);
 	port_unmap(&file->map);
 	if (file->fd_direct >= 0)
 		(void)close(file->fd_direct);
@@ -268,8 +270,10 @@ int port_file_resize(struct port_file *file)
 {
 	int error = file_size(file);
 
-	if (error < 0 || file->engine != PORT_ENGINE_MMAP)
+	if (error < 0 || file->engine != PORT_ENGINE_MMAP) {
+		engine_cached_resize(file);
 		return error;
+	}
 	port_unmap(&file->map);
 	/* Where this fails, plain system calls serve the file from now on. */
 	(void)use_mmap(file);

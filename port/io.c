@@ -81,9 +81,9 @@ void engine_copy(struct port_io *io, char *ours, size_t len)
 		size_t part = (size_t)num_min(io->spans->len, len);
 
 		if (io->op == PORT_IO_READ)
-			memcpy((void *)io->spans->base, ours, part);
+			engine_move((void *)io->spans->base, ours, part);
 		else
-			memcpy(ours, (const void *)io->spans->base, part);
+			engine_move(ours, (const void *)io->spans->base, part);
 		ours += part;
 		len -= part;
 		engine_advance(io, part);
@@ -298,20 +298,20 @@ static void slow_run(void)
 	}
 }
 
+/* calls: nothing */
+void engine_start(struct port_io *io)
+{
+	if (io->file->engine == PORT_ENGINE_MMAP || engine_cached_has(io))
+		engine_mmap_start(io);
+	else if (io->file->engine != PORT_ENGINE_URING || !uring_start(io))
+		engine_sync_run(io);
+}
+
 static void start(struct port_io *io)
 {
 	ASSERT(io->file->open);
 	state.pending++;
-	switch (io->file->engine) {
-	case PORT_ENGINE_URING:
-		if (uring_start(io))
-			return;
-		break;
-	case PORT_ENGINE_MMAP: engine_mmap_run(io); return;
-	case PORT_ENGINE_SYNC:
-	case PORT_ENGINE_AUTO: break;
-	}
-	engine_sync_run(io);
+	engine_start(io);
 }
 
 /* calls: nothing */
@@ -387,12 +387,13 @@ void port_io_submit(void)
 {
 	slow_run();
 	uring_submit();
+	engine_cached_tick();
 }
 
 /* calls: nothing */
 bool port_io_ready(void)
 {
-	return state.done || state.slow || uring_ready();
+	return state.done || state.slow || engine_mmap_ready() || uring_ready();
 }
 
 /* calls: nothing */
@@ -400,6 +401,8 @@ struct port_io *port_io_reap(void)
 {
 	struct port_io *io;
 
+	while (!state.done && engine_mmap_step())
+		;
 	if (!state.done)
 		uring_collect();
 	io = state.done;

@@ -113,12 +113,27 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 	*map = (struct port_map){ .base = base,
 		.len = (size_t)size,
 		.page = (size_t)page,
+		.offset = start,
+		.writable = writable,
 		.next = state.first,
 		.link = &state.first };
 	if (map->next)
 		map->next->link = &map->next;
 	state.first = map;
 	*at = map->base + (offset - start);
+	return 0;
+}
+
+/* calls: mmap(!PROT_EXEC) madvise */
+int port_map_renew(struct port_map *map, int fd)
+{
+	int access = PROT_READ | (map->writable ? PROT_WRITE : 0);
+
+	if (mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+		    (off_t)map->offset) == MAP_FAILED)
+		return -errno;
+	(void)madvise(map->base, map->len, MADV_DONTDUMP);
+	map->hit = 0;
 	return 0;
 }
 

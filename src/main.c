@@ -294,8 +294,10 @@ static void look_again(struct device *dev)
 static void tick_end(void)
 {
 	bool faults = port_map_hits();
-	uint32_t in_flight = 0, finished = 0;
+	uint32_t in_flight = 0, finished = 0, waiting = 0;
 
+	if (!loop_take_news() && !faults)
+		return;
 	for (uint32_t i = 0; i < state.count; i++) {
 		struct device *dev = &state.devices[i];
 
@@ -306,7 +308,10 @@ static void tick_end(void)
 			look_again(dev);
 		in_flight += device_in_flight(dev);
 		finished += device_finished(dev);
+		waiting += session_waits(&dev->session);
 	}
+	if (waiting > 0)
+		loop_news();
 	if (finished == state.count)
 		end();
 	if (state.ending && (in_flight == 0 || state.give_up))

@@ -38,32 +38,43 @@ void guest_store64_release(struct guest *p, uint64_t value)
 	__atomic_store_n((uint64_t *)(void *)p, le64_put(value).wire, __ATOMIC_RELEASE);
 }
 
+/* What has no alignment of its own. */
+typedef uint64_t __attribute__((may_alias, aligned(1))) word;
+
 /*
  * The sizes of descriptors, headers, used elements and status bytes as single moves: a general copy
- * costs more to begin than these do as a whole.
+ * costs more to begin than these do as a whole. What was copied is what is judged: the compiler
+ * must not load a part of it again, so each load is volatile, or followed by a barrier.
  */
-static inline void copy(void *dst, const void *src, size_t len)
-{
-	switch (len) {
-	case 1: memcpy(dst, src, 1); break;
-	case 8: memcpy(dst, src, 8); break;
-	case 16: memcpy(dst, src, 16); break;
-	default: memcpy(dst, src, len);
-	}
-	/* What was copied is what is judged: the compiler must not load a part of it again. */
-	__asm__ volatile("" : : : "memory");
-}
-
 void guest_copy_in(void *dst, const struct guest *src, size_t len)
 {
+	const volatile word *from = (const volatile void *)src;
+	word *to = dst;
+
 	CONFIG_GUEST_HOOK("load", src, len);
-	copy(dst, (const void *)src, len);
+	if (len == 16) {
+		to[0] = from[0];
+		to[1] = from[1];
+	} else if (len == 8) {
+		to[0] = from[0];
+	} else {
+		memcpy(dst, (const void *)src, len);
+		__asm__ volatile("" : : : "memory");
+	}
 }
 
 void guest_copy_out(struct guest *dst, const void *src, size_t len)
 {
+	const word *from = src;
+	word *to = (void *)dst;
+
 	CONFIG_GUEST_HOOK("store in pieces", dst, len);
-	copy((void *)dst, src, len);
+	if (len == 1)
+		*(char *)to = *(const char *)src;
+	else if (len == 8)
+		to[0] = from[0];
+	else
+		memcpy((void *)dst, src, len);
 }
 
 /* Steps over spans that are used up or empty. Only called while bytes are left. */
@@ -91,6 +102,12 @@ static uint32_t cursor_part(struct cursor *c, uint32_t len)
 	return part < len ? (uint32_t)part : len;
 }
 
+/* The usual case: the next len bytes (at least 1) are in one piece. */
+static inline bool cursor_is_here(const struct cursor *c, uint32_t len)
+{
+	return len > 0 && len <= c->left && c->span->base && len <= c->span->len - c->off;
+}
+
 static bool cursor_reachable(struct cursor c, uint32_t len)
 {
 	if (len > c.left)
@@ -106,11 +123,8 @@ static bool cursor_reachable(struct cursor c, uint32_t len)
 	return true;
 }
 
-bool reader_get(struct reader *from, void *dst, uint32_t len)
+RARE static bool get_pieces(struct cursor *c, char *to, uint32_t len)
 {
-	struct cursor *c = &from->at;
-	char *to = dst;
-
 	if (!cursor_reachable(*c, len))
 		return false;
 	while (len > 0) {
@@ -124,11 +138,19 @@ bool reader_get(struct reader *from, void *dst, uint32_t len)
 	return true;
 }
 
-bool writer_put(struct writer *to, const void *src, uint32_t len)
+bool reader_get(struct reader *from, void *dst, uint32_t len)
 {
-	struct cursor *c = &to->at;
-	const char *from = src;
+	struct cursor *c = &from->at;
 
+	if (!cursor_is_here(c, len))
+		return get_pieces(c, dst, len);
+	guest_copy_in(dst, guest_at(c->span->base, c->off), len);
+	cursor_step(c, len);
+	return true;
+}
+
+RARE static bool put_pieces(struct cursor *c, const char *from, uint32_t len)
+{
 	if (!cursor_reachable(*c, len))
 		return false;
 	while (len > 0) {
@@ -142,26 +164,40 @@ bool writer_put(struct writer *to, const void *src, uint32_t len)
 	return true;
 }
 
+bool writer_put(struct writer *to, const void *src, uint32_t len)
+{
+	struct cursor *c = &to->at;
+
+	if (!cursor_is_here(c, len))
+		return put_pieces(c, src, len);
+	guest_copy_out(guest_at(c->span->base, c->off), src, len);
+	cursor_step(c, len);
+	return true;
+}
+
 bool writer_cut_last(struct writer *from, struct span *own, struct writer *last)
 {
 	struct cursor c = from->at;
 
 	if (c.left == 0)
 		return false;
-	while (c.left > 1)
-		cursor_step(&c, cursor_part(&c, c.left - 1));
-	cursor_settle(&c);
+	/* Whole spans first: the last one is where no more than its bytes are left. */
+	while (c.left > c.span->len - c.off) {
+		c.left -= (uint32_t)(c.span->len - c.off);
+		c.span++;
+		c.off = 0;
+	}
+	c.off += c.left - 1;
 	*own = (struct span){ c.span->base ? guest_at(c.span->base, c.off) : NULL, 1 };
 	last->at = (struct cursor){ .span = own, .off = 0, .left = 1 };
 	from->at.left--;
 	return true;
 }
 
-static bool cursor_take(struct cursor *c, struct span **spans, uint32_t *count)
+RARE static bool take_pieces(struct cursor *c, struct span **spans, uint32_t *count)
 {
 	struct span *first;
 
-	ASSERT(c->left > 0);
 	if (!cursor_reachable(*c, c->left))
 		return false;
 	cursor_settle(c);
@@ -174,6 +210,21 @@ static bool cursor_take(struct cursor *c, struct span **spans, uint32_t *count)
 	c->span->len = c->off;
 	*spans = first;
 	*count = (uint32_t)(c->span - first) + 1;
+	return true;
+}
+
+static inline bool cursor_take(struct cursor *c, struct span **spans, uint32_t *count)
+{
+	struct span *s = c->span;
+
+	ASSERT(c->left > 0);
+	if (!cursor_is_here(c, c->left))
+		return take_pieces(c, spans, count);
+	s->base = guest_at(s->base, c->off);
+	s->len = c->left;
+	*c = (struct cursor){ .span = s, .off = c->left };
+	*spans = s;
+	*count = 1;
 	return true;
 }
 

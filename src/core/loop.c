@@ -27,6 +27,7 @@ struct watch {
 	loop_fn *fn; /* NULL: free */
 	void *owner;
 	int fd;
+	bool news; /* not a kick, and not a completion */
 	uint32_t generation;
 };
 
@@ -36,11 +37,13 @@ static struct {
 	uint64_t spin_ns;    /* --poll-us */
 	bool spin_pays;      /* the last idleness was shorter than that */
 	uint32_t busy_ticks; /* since events were last asked for */
+	bool news;           /* since loop_take_news */
 	bool end;
 } state;
 
 int loop_open(void)
 {
+	state.news = true;
 	return port_wait_open();
 }
 
@@ -59,6 +62,7 @@ int loop_watch(int fd, enum port_trigger trigger, loop_fn *fn, void *owner)
 		w->fn = fn;
 		w->owner = owner;
 		w->fd = fd;
+		w->news = trigger == PORT_LEVEL;
 		return (int)i;
 	}
 	return -ENOSPC;
@@ -77,8 +81,10 @@ static void loop_event(uint64_t token)
 {
 	struct watch *w = &state.watches[(uint32_t)token];
 
-	if (w->fn && w->generation == token >> 32)
-		w->fn(w->owner);
+	if (!w->fn || w->generation != token >> 32)
+		return;
+	state.news |= w->news;
+	w->fn(w->owner);
 }
 
 void loop_timer_set(struct loop_timer *timer, uint64_t at_ns, loop_fn *fn, void *owner)
@@ -111,6 +117,7 @@ static void loop_timers(void)
 	while (state.timers && state.timers->at_ns <= out_now_ns()) {
 		struct loop_timer *t = state.timers;
 
+		state.news = true;
 		loop_timer_clear(t);
 		t->fn(t->owner);
 	}
@@ -197,6 +204,19 @@ static void loop_reap(void)
 		else
 			req->queue->device->class->io_done(req->queue->device, req);
 	}
+}
+
+void loop_news(void)
+{
+	state.news = true;
+}
+
+bool loop_take_news(void)
+{
+	bool news = state.news;
+
+	state.news = false;
+	return news;
 }
 
 void loop_run(void (*tick_end)(void))

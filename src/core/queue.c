@@ -299,15 +299,25 @@ static void queue_put(struct queue *q, struct request *req)
 		queue_ready(waiting);
 }
 
+static void request_end(struct request *req)
+{
+	struct queue *q = req->queue;
+
+	ASSERT(q->in_flight > 0);
+	q->in_flight--;
+	queue_put(q, req);
+	if (q->starved)
+		queue_ready(q);
+}
+
 /*
- * Gives the device one request: 1. 0: there is none. -EAGAIN: others hold what it needs. -EBUSY:
- * the device does not take one now, and will say when.
+ * Takes the next request: 1. 0: there is none. -EAGAIN: others hold what it needs. -EBUSY: the
+ * device does not take one now, and will say when. -EINVAL, and *why: the driver broke a rule.
  */
-static int queue_step(struct queue *q)
+static int queue_take(struct queue *q, struct request **taken, const char **why)
 {
 	struct device *dev = q->device;
 	struct request *req;
-	const char *why;
 	int found;
 
 	if (!vring_has_work(&q->ring) || (q->finishing && !queue_works(q)))
@@ -317,29 +327,56 @@ static int queue_step(struct queue *q)
 	req = request_get(q->in_flight);
 	if (!req)
 		return -EAGAIN;
-	found = vring_pop(&q->ring, &dev->session.mem, req, &why);
+	found = vring_pop(&q->ring, &dev->session.mem, req, why);
 	if (found <= 0) {
 		queue_put(q, req);
-		if (found == -EINVAL)
-			queue_break(q, why);
 		return found;
 	}
 	req->queue = q;
 	q->in_flight++;
-	dev->class->request(dev, req);
+	*taken = req;
 	return 1;
+}
+
+/*
+ * Gives the device what there is, up to n requests. All are taken first: while their chains are
+ * walked, the processor fetches their headers.
+ */
+static int queue_give(struct queue *q, unsigned n)
+{
+	struct request *taken[CONFIG_BUDGET];
+	struct device *dev = q->device;
+	const char *why;
+	unsigned count = 0;
+	int found = 1;
+
+	while (count < n && (found = queue_take(q, &taken[count], &why)) > 0)
+		__builtin_prefetch(taken[count++]->spans[0].base);
+	/* Those that end at once are what it waits for. */
+	q->starved = found == -EAGAIN || found == -EBUSY;
+	for (unsigned i = 0; i < count; i++) {
+		if (q->broken)
+			request_end(taken[i]);
+		else
+			dev->class->request(dev, taken[i]);
+	}
+	if (found == -EINVAL)
+		queue_break(q, why);
+	return found;
 }
 
 static void queue_run(struct queue *q)
 {
+	/* Whether a device takes another one may depend on the one before. */
+	unsigned n = q->device->class->can_take ? 1 : CONFIG_BUDGET;
 	int found = 1;
 
 	if (!queue_works(q))
 		return;
 	q->starved = false;
 	vring_disarm(&q->ring);
-	for (unsigned budget = CONFIG_BUDGET; budget > 0 && found > 0 && !q->broken; budget--)
-		found = queue_step(q);
+	for (unsigned given = 0; given < CONFIG_BUDGET && found > 0 && !q->broken; given += n)
+		found = queue_give(q, n);
 	if (q->broken)
 		return;
 	if (found > 0)
@@ -348,8 +385,7 @@ static void queue_run(struct queue *q)
 		list_add(QUEUE_IDLE, q);
 	else if (found == -EAGAIN && q->in_flight == 0)
 		list_add(QUEUE_WAITING, q); /* for a long array: nothing of its own will wake it */
-	else
-		q->starved = true; /* until one of its requests is done, or the device says so */
+	/* else starved: until one of its requests is done, or the device says so */
 }
 
 void queues_run(void)
@@ -405,17 +441,6 @@ bool queues_have_work(void)
 bool queues_polled(void)
 {
 	return state.polled > 0;
-}
-
-static void request_end(struct request *req)
-{
-	struct queue *q = req->queue;
-
-	ASSERT(q->in_flight > 0);
-	q->in_flight--;
-	queue_put(q, req);
-	if (q->starved)
-		queue_ready(q);
 }
 
 void request_done(struct request *req, uint32_t written)

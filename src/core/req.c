@@ -90,8 +90,9 @@ static int chain_add_span(struct chain *chain, struct span span, bool writable, 
 	if (chain->span_count > (writable ? chain->readable_spans : 0)) {
 		struct span *last = &chain->spans[chain->span_count - 1];
 
-		if (last->base ? guest_at(last->base, last->len) == span.base : !span.base) {
+		if (span.base ? span.base == chain->edge : !last->base) {
 			last->len += span.len;
+			chain->edge = span.base ? guest_at(span.base, span.len) : NULL;
 			return 0;
 		}
 	}
@@ -102,26 +103,18 @@ static int chain_add_span(struct chain *chain, struct span span, bool writable, 
 			return error;
 	}
 	chain->spans[chain->span_count++] = span;
+	chain->edge = span.base ? guest_at(span.base, span.len) : NULL;
 	if (!writable)
 		chain->readable_spans++;
 	return 0;
 }
 
-int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
-	const char **why)
+/* Over the edges of regions, and into holes between them. */
+static int chain_add_pieces(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len,
+	bool writable, const char **why)
 {
-	uint32_t *total = writable ? &chain->writable : &chain->readable;
 	uint64_t end;
 
-	if (len == 0)
-		return 0;
-	*why = "a readable descriptor after a writable one";
-	if (!writable && chain->writable > 0)
-		return -EINVAL;
-	*why = "a chain of 4 GiB or more";
-	if ((uint64_t)chain->readable + chain->writable + len > UINT32_MAX)
-		return -EINVAL;
-	*total += len;
 	if (!num_add(addr, len - 1, &end))
 		return chain_add_span(chain, (struct span){ NULL, len }, writable, why);
 	while (len > 0) {
@@ -137,6 +130,23 @@ int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len,
 		len -= (uint32_t)span.len;
 	}
 	return 0;
+}
+
+int chain_add_any(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
+	const char **why)
+{
+	uint32_t *total = writable ? &chain->writable : &chain->readable;
+
+	if (len == 0)
+		return 0;
+	*why = "a readable descriptor after a writable one";
+	if (!writable && chain->writable > 0)
+		return -EINVAL;
+	*why = "a chain of 4 GiB or more";
+	if ((uint64_t)chain->readable + chain->writable + len > UINT32_MAX)
+		return -EINVAL;
+	*total += len;
+	return chain_add_pieces(chain, mem, addr, len, writable, why);
 }
 
 void chain_finish(struct request *req)

@@ -2,6 +2,7 @@
 #include <errno.h>
 
 #include "device.h"
+#include "loop.h"
 #include "panic.h"
 #include "spec/virtio.h"
 
@@ -194,6 +195,7 @@ void session_close(struct session *s, const char *why)
 	port_close(s->fd);
 	s->pausing = false;
 	s->state = SESSION_CLOSING;
+	loop_news();
 	if (device_in_flight(s->device) == 0)
 		session_release(s);
 }
@@ -225,6 +227,11 @@ void session_check_memory(struct session *s)
 {
 	if (s->state == SESSION_OPEN && (mem_is_broken(&s->mem) || s->inflight_map.hit))
 		session_close(s, "it took back memory that it shares (its file has shrunk)");
+}
+
+bool session_waits(const struct session *s)
+{
+	return s->pausing || s->ending || s->looking || s->state == SESSION_CLOSING;
 }
 
 bool session_paused(const struct session *s)

@@ -67,13 +67,16 @@ int vring_walk_indirect(struct mem *mem, struct chain *chain, uint64_t addr, uin
 
 		if (whole.base && whole.len == len)
 			guest_copy_in(&d, guest_at(whole.base, sizeof(d) * (size_t)i), sizeof(d));
-		else if (!mem_read(mem, addr + sizeof(d) * (uint64_t)i, &d, sizeof(d)))
+		else if (!mem_read(mem, addr + sizeof(d) * (uint64_t)i, &d, sizeof(d))) {
+			*why = "an indirect table that is not in shared memory";
 			return -EINVAL;
+		}
 		/* A packed one has flags where a split one has next, and no order of its own. */
 		flags = le16_get(packed ? d.next : d.flags);
-		*why = "an indirect descriptor in an indirect table";
-		if (!packed && (flags & VIRTQ_DESC_F_INDIRECT) != 0)
+		if (!packed && (flags & VIRTQ_DESC_F_INDIRECT) != 0) {
+			*why = "an indirect descriptor in an indirect table";
 			return -EINVAL;
+		}
 		error = chain_add(chain, mem, le64_get(d.addr), le32_get(d.len),
 			(flags & VIRTQ_DESC_F_WRITE) != 0, why);
 		if (error < 0)
@@ -81,10 +84,10 @@ int vring_walk_indirect(struct mem *mem, struct chain *chain, uint64_t addr, uin
 		if (packed ? budget == 1 : (flags & VIRTQ_DESC_F_NEXT) == 0)
 			return 1;
 		i = packed ? i + 1 : le16_get(d.next);
-		*why = "a descriptor behind the end of its indirect table";
-		if (i >= count)
+		if (i >= count) {
+			*why = "a descriptor behind the end of its indirect table";
 			return -EINVAL;
-		*why = "an indirect table that is not in shared memory";
+		}
 	}
 	*why = "a loop of descriptors in an indirect table";
 	return -EINVAL;

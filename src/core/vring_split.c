@@ -100,16 +100,18 @@ static int walk(struct vring *ring, struct mem *mem, struct request *req, const 
 		uint16_t flags;
 		int error;
 
-		*why = "a descriptor behind the end of the table";
-		if (i >= ring->size)
+		if (i >= ring->size) {
+			*why = "a descriptor behind the end of the table";
 			return -EINVAL;
+		}
 		d = desc_load(ring, i);
 		flags = le16_get(d.flags);
 		if ((flags & VIRTQ_DESC_F_INDIRECT) != 0) {
 			/* 2.7.5.3.1: neither with NEXT nor without the feature. */
-			*why = "an indirect descriptor where none may be";
-			if (!ring->indirect || (flags & VIRTQ_DESC_F_NEXT) != 0)
+			if (!ring->indirect || (flags & VIRTQ_DESC_F_NEXT) != 0) {
+				*why = "an indirect descriptor where none may be";
 				return -EINVAL;
+			}
 			return vring_walk_indirect(
 				mem, &req->chain, le64_get(d.addr), le32_get(d.len), false, why);
 		}
@@ -151,9 +153,10 @@ int split_pop(struct vring *ring, struct mem *mem, struct request *req, const ch
 	}
 	if (!split_has_work(ring))
 		return 0;
-	*why = "an avail index that jumps";
-	if ((uint16_t)(ring->avail_idx - ring->last_avail) > ring->size)
+	if ((uint16_t)(ring->avail_idx - ring->last_avail) > ring->size) {
+		*why = "an avail index that jumps";
 		return -EINVAL;
+	}
 	head = guest_load16(avail_entry(ring, ring->last_avail));
 	found = walk_head(ring, mem, req, head, why);
 	if (found > 0) {

@@ -33,7 +33,7 @@ static const struct kind kinds[] = { { PORT_ENGINE_SYNC, UNIT_DISK, false },
 	{ PORT_ENGINE_SYNC, UNIT_MEMORY, false }, { PORT_ENGINE_URING, UNIT_DISK, false },
 	{ PORT_ENGINE_URING, UNIT_MEMORY, false }, { PORT_ENGINE_MMAP, UNIT_DISK, false },
 	{ PORT_ENGINE_MMAP, UNIT_MEMORY, false }, { PORT_ENGINE_SYNC, UNIT_DISK, true },
-	{ PORT_ENGINE_URING, UNIT_DISK, true } };
+	{ PORT_ENGINE_URING, UNIT_DISK, true }, { PORT_ENGINE_AUTO, UNIT_DISK, false } };
 
 static unsigned numbers = 1;
 
@@ -367,7 +367,7 @@ CASE(memory_that_is_nowhere)
 	{
 		struct sink sink = { spans, 2 };
 
-		if (kinds[k].engine == PORT_ENGINE_MMAP || f.fd_direct >= 0)
+		if (kinds[k].engine == PORT_ENGINE_MMAP || f.may_cache || f.fd_direct >= 0)
 			continue; /* we copy, and are to die of this */
 		spans[0] = (struct span){ (struct guest *)memory, 4096 };
 		spans[1] = (struct span){ (struct guest *)4096, 4096 };
