@@ -6,10 +6,14 @@
 enum { VIRTIO_ID_BLOCK = 2, VIRTIO_ID_ENTROPY = 4 };
 
 /* 6: Reserved Feature Bits */
-#define VIRTIO_F_INDIRECT_DESC (1ull << 28)
-#define VIRTIO_F_EVENT_IDX     (1ull << 29)
-#define VIRTIO_F_VERSION_1     (1ull << 32)
-#define VIRTIO_F_RING_PACKED   (1ull << 34)
+#define VIRTIO_F_INDIRECT_DESC     (1ull << 28)
+#define VIRTIO_F_EVENT_IDX         (1ull << 29)
+#define VIRTIO_F_VERSION_1         (1ull << 32)
+#define VIRTIO_F_RING_PACKED       (1ull << 34)
+#define VIRTIO_F_IN_ORDER          (1ull << 35)
+#define VIRTIO_F_ORDER_PLATFORM    (1ull << 36)
+#define VIRTIO_F_NOTIFICATION_DATA (1ull << 38)
+#define VIRTIO_F_RING_RESET        (1ull << 40)
 
 /* 2.1: Device Status Field */
 enum {

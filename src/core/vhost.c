@@ -12,10 +12,20 @@
 		BIT(RESET_DEVICE) | BIT(CONFIGURE_MEM_SLOTS) | BIT(STATUS) |               \
 		BIT(GET_VRING_BASE_INFLIGHT) | BIT(GET_VRING_BASE_SKIP_DRAIN))
 
+/*
+ * Of rings and transport. Some ask nothing of us: our barriers are those of a processor beside the
+ * guest's (ORDER_PLATFORM); a kick comes without its data, and we look at the ring anyway
+ * (NOTIFICATION_DATA); a ring alone is stopped and started anew by messages that are there
+ * (RING_RESET).
+ */
+#define RING_FEATURES                                                                              \
+	(VIRTIO_F_INDIRECT_DESC | VIRTIO_F_EVENT_IDX | VIRTIO_F_VERSION_1 | VIRTIO_F_RING_PACKED | \
+		VIRTIO_F_ORDER_PLATFORM | VIRTIO_F_NOTIFICATION_DATA | VIRTIO_F_RING_RESET)
+
 static uint64_t offered(const struct session *s)
 {
-	return s->device->class->features(s->device) | VIRTIO_F_VERSION_1 | VIRTIO_F_INDIRECT_DESC |
-	       VIRTIO_F_EVENT_IDX | VIRTIO_F_RING_PACKED | VHOST_USER_F_PROTOCOL_FEATURES;
+	return s->device->class->features(s->device) | RING_FEATURES |
+	       VHOST_USER_F_PROTOCOL_FEATURES;
 }
 
 static bool is_packed(const struct session *s)

@@ -139,7 +139,7 @@ static void rng_request(struct device *dev, struct request *req)
 static uint64_t rng_features(const struct device *dev)
 {
 	(void)dev;
-	return 0;
+	return VIRTIO_F_IN_ORDER; /* each is answered when it is taken */
 }
 
 static void rng_accept(struct device *dev, uint64_t features)
