@@ -124,7 +124,8 @@ struct driver {
 	uint16_t out_count;   /* chains that the device has */
 	uint16_t chain_descs; /* of the latest one */
 	uint16_t first_flags; /* packed: of the first unpublished descriptor, not in memory yet */
-	const char *wrong;    /* what the device did wrong, once driver_poll has said -1 */
+	bool scarred; /* the device died, so what it had written and not published may be there */
+	const char *wrong; /* what the device did wrong, once driver_poll has said -1 */
 
 	uint16_t free_next[DRIVER_SIZE_MAX];
 	struct driver_slot slots[DRIVER_SIZE_MAX];

@@ -28,12 +28,14 @@ struct harness_case {
 #define CASE_WITH(function, with) { #function, function, with, NULL }
 #define CASE(function) CASE_WITH(function, NULL)
 #define CASE_OF_EACH_ENGINE(function) \
-	CASE_WITH(function, "uring"), CASE_WITH(function, "mmap"), CASE_WITH(function, "sync")
+	CASE_WITH(function, "auto"), CASE_WITH(function, "uring"), CASE_WITH(function, "mmap"), \
+	CASE_WITH(function, "sync")
 #define CASE_WITH_EACH_FORMAT(function, with) \
 	{ #function, function, with, "split" }, \
 	{ #function, function, with, "packed" }
 #define CASE_OF_EACH_FORMAT(function) CASE_WITH_EACH_FORMAT(function, NULL)
 #define CASE_OF_EACH(function) /* engine and format */ \
+	CASE_WITH_EACH_FORMAT(function, "auto"), \
 	CASE_WITH_EACH_FORMAT(function, "uring"), \
 	CASE_WITH_EACH_FORMAT(function, "mmap"), \
 	CASE_WITH_EACH_FORMAT(function, "sync")

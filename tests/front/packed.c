@@ -172,11 +172,15 @@ static int used_id(const struct driver *d, uint64_t n)
 	return id;
 }
 
-/* Whether the descriptors that the device passed over are as we wrote them. */
+/*
+ * Whether the descriptors that the device passed over are as we wrote them. One that died may have
+ * written a used element there, which then was not to be seen: it must not look used now.
+ */
 static bool rest_is_untouched(const struct driver *d, uint16_t descs)
 {
 	for (uint64_t n = d->taken + 1; n < d->taken + descs; n++)
-		if (memcmp(entry(d, n), d->shadow[n % d->size], 16) != 0)
+		if (memcmp(entry(d, n), d->shadow[n % d->size], 16) != 0 &&
+			!(d->scarred && used_id(d, n) < 0))
 			return false;
 	return true;
 }

@@ -26,6 +26,8 @@ uint64_t rig_table(const struct rig *r, unsigned slot)
 
 void rig_serve_again(struct rig *r)
 {
+	for (unsigned i = 0; i < RIG_QUEUES_MAX; i++)
+		r->queues[i].driver.scarred = true;
 	vubox_start(&r->vubox, "blk", r->options);
 }
 
