@@ -44,6 +44,7 @@ struct queue {
 
 	struct vring ring;
 	uint32_t in_flight; /* requests that the device has */
+	uint32_t idle_tick; /* when it was listed as idle */
 };
 
 /* Hands out `count` queues for a device, for good. NULL if there are not so many left. */

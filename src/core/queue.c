@@ -8,6 +8,9 @@
 #include "panic.h"
 #include "spec/virtio.h"
 
+/* So many ticks without work, and a queue is no more looked at until it is kicked. */
+enum { IDLE_TICKS = 64 };
+
 /* First in, first out: turns are fair. */
 struct list {
 	struct queue *first, *last;
@@ -17,6 +20,7 @@ static struct {
 	struct queue queues[CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX];
 	uint32_t created;
 	uint32_t polled; /* started rings without a kick */
+	uint32_t ticks;
 	struct list lists[QUEUE_LISTS];
 } state;
 
@@ -365,6 +369,13 @@ static int queue_give(struct queue *q, unsigned n)
 	return found;
 }
 
+static void queue_idle(struct queue *q)
+{
+	if (!q->listed[QUEUE_IDLE])
+		q->idle_tick = state.ticks;
+	list_add(QUEUE_IDLE, q);
+}
+
 static void queue_run(struct queue *q)
 {
 	/* Whether a device takes another one may depend on the one before. */
@@ -382,17 +393,33 @@ static void queue_run(struct queue *q)
 	if (found > 0)
 		list_add(QUEUE_READY, q);
 	else if (found == 0)
-		list_add(QUEUE_IDLE, q);
+		queue_idle(q);
 	else if (found == -EAGAIN && q->in_flight == 0)
 		list_add(QUEUE_WAITING, q); /* for a long array: nothing of its own will wake it */
 	/* else starved: until one of its requests is done, or the device says so */
 }
 
+/*
+ * While some are busy, nobody sleeps, and idle queues would be looked at in each tick. The one that
+ * has been so for long is asked for a kick instead.
+ */
+static void queues_rest(void)
+{
+	struct queue *q = state.lists[QUEUE_IDLE].first;
+
+	if (!q || ++state.ticks - q->idle_tick < IDLE_TICKS || queue_is_polled(q))
+		return;
+	(void)list_take(QUEUE_IDLE);
+	if (queue_works(q) && !q->starved && vring_arm(&q->ring))
+		queue_ready(q);
+}
+
 void queues_run(void)
 {
-	struct queue *last = state.lists[QUEUE_READY].last;
-	struct queue *q = NULL;
+	struct queue *last, *q = NULL;
 
+	queues_rest();
+	last = state.lists[QUEUE_READY].last;
 	/* One turn for each that is ready now; who becomes ready meanwhile is for the next tick. */
 	if (!state.lists[QUEUE_READY].first)
 		return;

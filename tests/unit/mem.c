@@ -34,6 +34,7 @@ CASE(an_empty_map_has_nothing)
 
 	fake_reset(1);
 	CHECK(mem_at(&mem, 0, 1).base == NULL);
+	CHECK(mem_near(&mem, 0, 1).base == NULL);
 	CHECK_EQ(mem_at(&mem, 5, 100).len, 100);
 	CHECK(!mem_read(&mem, 0, &byte, 1));
 	CHECK(mem_read(&mem, 0, &byte, 0));
@@ -53,6 +54,8 @@ CASE(an_address_is_found_in_its_region)
 	CHECK((char *)mem_at(&mem, 0x11fff, 1).base == fake_memory(fd) + 0x2fff);
 	CHECK_EQ(mem_at(&mem, 0x10010, 0x100).len, 0x100);
 	CHECK_EQ(mem_at(&mem, 0x11f80, 0x100).len, 0x80);
+	CHECK((char *)mem_near(&mem, 0x11ff0, 16).base == fake_memory(fd) + 0x2ff0);
+	CHECK(mem_near(&mem, 0x11ff0, 17).base == NULL && mem_near(&mem, 0x11ff0, 0).base == NULL);
 	CHECK(mem_at(&mem, 0xffff, 1).base == NULL);
 	CHECK(mem_at(&mem, 0x12000, 1).base == NULL);
 	CHECK((char *)mem_at_user(&mem, 0x700010, 0x1ff0) == fake_memory(fd) + 0x1010);

@@ -104,6 +104,37 @@ CASE(queues_take_turns)
 	CHECK_EQ(changes, 3);
 }
 
+/* A driver of ring 0 that always has more, while the one of ring 1 has had its request. */
+static void add_more(struct request *req)
+{
+	static unsigned added;
+
+	if (req->queue->index == 0 && ++added < 100 * CONFIG_BUDGET)
+		driver_add(&front.rings[0], &(struct buffer){ front_addr(0), 4, true }, 1);
+	/* It has rested for some ticks: the last of the flood must not find it looked at still. */
+	if (added == 80 * CONFIG_BUDGET)
+		CHECK_EQ(driver_avail_event(&front.rings[1]), 1);
+	request_done(req, 0);
+}
+
+CASE(an_idle_queue_beside_a_busy_one_is_left_alone)
+{
+	start(2, VIRTIO_F_EVENT_IDX);
+	stub.on_request = add_more;
+	front_ring(&front, 0, 256);
+	front_ring(&front, 1, 64);
+	for (unsigned i = 0; i < 2 * CONFIG_BUDGET; i++)
+		driver_add(&front.rings[0], &(struct buffer){ front_addr(0), 4, true }, 1);
+	add(1, 0, "once");
+	fake_notify_signal(front.kick[0]);
+	fake_notify_signal(front.kick[1]);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK_EQ(driver_used_count(&front.rings[1]), 1);
+	add(1, 8, "more");
+	front_kick(&front, 1);
+	CHECK_EQ(driver_used_count(&front.rings[1]), 2);
+}
+
 CASE(a_disabled_ring_takes_nothing)
 {
 	start(1, 0);
