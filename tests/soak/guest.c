@@ -156,9 +156,11 @@ static bool come_back(void)
 		!guest_did(front_set_inflight_fd(&guest.front, &guest.inflight, guest.inflight_fd),
 			"SET_INFLIGHT_FD"))
 		return false;
-	for (unsigned i = 0; i < guest.queue_count; i++)
+	for (unsigned i = 0; i < guest.queue_count; i++) {
+		guest.queues[i].driver.scarred = true;
 		if (!start_queue(i, driver_base_in_memory(&guest.queues[i].driver)))
 			return false;
+	}
 	atomic_fetch_add(&soak->resumed, 1);
 	return true;
 }
