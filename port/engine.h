@@ -76,16 +76,17 @@ void engine_start(struct port_io *io);
 
 /* The same by copying from or to the mapping; whatever is no read or write goes to the above. */
 void engine_mmap_run(struct port_io *io);
-/* Keeps a copy for engine_mmap_step, which makes one; false: there is none. */
+/* Keeps a copy for engine_mmap_reap, which makes them until one is done; NULL: no more is. */
 void engine_mmap_start(struct port_io *io);
-bool engine_mmap_step(void);
+struct port_io *engine_mmap_reap(void);
 bool engine_mmap_ready(void);
 
 /* I/O on what the page cache has, by a copy (io_cached.c): looks whether the file is fit for it. */
 void engine_cached_open(struct port_file *f);
 /* Whether an I/O can be done so: then engine_mmap_start is to have it, in the same tick. */
 bool engine_cached_has(const struct port_io *io);
-void engine_cached_run(struct port_io *io);
+/* Makes the copy: true if that was it, false if the engine has to do it after all. */
+bool engine_cached_run(struct port_io *io);
 /* When the copies of a tick are made. */
 void engine_cached_end(void);
 /* The file has another size. */

@@ -401,10 +401,14 @@ struct port_io *port_io_reap(void)
 {
 	struct port_io *io;
 
-	while (!state.done && engine_mmap_step())
-		;
-	if (!state.done)
+	if (!state.done) {
+		io = engine_mmap_reap();
+		if (io) {
+			state.pending--;
+			return io;
+		}
 		uring_collect();
+	}
 	io = state.done;
 	if (!io)
 		return NULL;

@@ -266,7 +266,7 @@ static void copy(const struct port_io *io, char *at)
 }
 
 /* calls: clock_gettime */
-void engine_cached_run(struct port_io *io)
+bool engine_cached_run(struct port_io *io)
 {
 	struct port_file *f = io->file;
 
@@ -275,14 +275,15 @@ void engine_cached_run(struct port_io *io)
 	copy(io, f->map_at + io->offset);
 	if (!f->map.hit) {
 		io->left = 0;
-		engine_done(io, 0);
-		return;
+		io->result = 0;
+		return true;
 	}
 	/* The file has shrunk, or its disk is full or fails: that is for the engine to say. */
 	forget(f);
 	back_off(state.began_ns);
 	if (f->engine != PORT_ENGINE_URING || !uring_start(io))
 		engine_sync_run(io);
+	return false;
 }
 
 /* calls: clock_gettime */

@@ -54,17 +54,12 @@ void engine_mmap_start(struct port_io *io)
 	state.last = io;
 }
 
-/* calls: fdatasync */
-void engine_mmap_run(struct port_io *io)
+/* The next slice of a copy. True: it was the last one, and io->result says how it went. */
+static bool copy(struct port_io *io)
 {
 	struct port_file *f = io->file;
-	int result = 0;
 
-	if (io->op > PORT_IO_WRITE || !f->map.base ||
-		!num_within(io->offset, io->left, 0, f->size)) {
-		engine_sync_run(io);
-		return;
-	}
+	io->result = 0;
 	if (io->op == PORT_IO_READ && io->span_count == 1 && io->left <= ENGINE_SLICE) {
 		engine_move((void *)io->spans->base, f->map_at + io->offset, (size_t)io->left);
 		io->left = 0;
@@ -73,14 +68,29 @@ void engine_mmap_run(struct port_io *io)
 	}
 	if (f->map.hit) {
 		remap(f);
-		result = -EIO;
+		io->result = -EIO;
 	} else if (io->left > 0) {
 		engine_later(io);
-		return;
+		return false;
 	} else if (io->sync && fdatasync(f->fd) < 0) {
-		result = -errno;
+		io->result = -errno;
 	}
-	engine_done(io, result);
+	return true;
+}
+
+static bool is_copy(const struct port_io *io)
+{
+	return io->op <= PORT_IO_WRITE && io->file->map.base &&
+	       num_within(io->offset, io->left, 0, io->file->size);
+}
+
+/* calls: fdatasync */
+void engine_mmap_run(struct port_io *io)
+{
+	if (!is_copy(io))
+		engine_sync_run(io);
+	else if (copy(io))
+		engine_done(io, io->result);
 }
 
 /*
@@ -99,24 +109,27 @@ static void fetch(void)
 								  : (const char *)io->spans->base);
 }
 
-/* calls: nothing */
-bool engine_mmap_step(void)
+/* calls: fdatasync */
+struct port_io *engine_mmap_reap(void)
 {
-	struct port_io *io = state.first;
+	struct port_io *io;
+	bool done = false;
 
-	if (!io)
-		return false;
-	if (state.fetched == 0)
-		fetch();
-	state.fetched--;
-	state.first = io->next;
-	if (io->file->engine == PORT_ENGINE_MMAP)
-		engine_mmap_run(io);
-	else
-		engine_cached_run(io);
-	if (!state.first)
-		engine_cached_end();
-	return true;
+	while (!done && (io = state.first)) {
+		if (state.fetched == 0)
+			fetch();
+		state.fetched--;
+		state.first = io->next;
+		if (io->file->engine != PORT_ENGINE_MMAP)
+			done = engine_cached_run(io);
+		else if (is_copy(io))
+			done = copy(io);
+		else
+			engine_sync_run(io);
+		if (!state.first)
+			engine_cached_end();
+	}
+	return done ? io : NULL;
 }
 
 /* calls: nothing */

@@ -292,18 +292,25 @@ void queue_break(struct queue *q, const char *why)
 	session_needs_reset(&q->device->session);
 }
 
-/* Gives a request back to the pool, and a turn to those who waited for its long array. */
-static void queue_put(struct queue *q, struct request *req)
+static void queues_wake(void)
 {
-	bool was_long = req->chain.long_slot > 0;
-	struct queue *waiting;
+	struct queue *q;
 
-	request_put(req, q->in_flight);
-	while (was_long && (waiting = list_take(QUEUE_WAITING)))
-		queue_ready(waiting);
+	while ((q = list_take(QUEUE_WAITING)))
+		queue_ready(q);
 }
 
-static void request_end(struct request *req)
+/* Gives a request back to the pool, and a turn to those who waited for its long array. */
+static inline void queue_put(struct queue *q, struct request *req)
+{
+	bool was_long = req->chain.long_slot > 0;
+
+	request_put(req, q->in_flight);
+	if (was_long)
+		queues_wake();
+}
+
+static inline void request_end(struct request *req)
 {
 	struct queue *q = req->queue;
 
@@ -369,13 +376,6 @@ static int queue_give(struct queue *q, unsigned n)
 	return found;
 }
 
-static void queue_idle(struct queue *q)
-{
-	if (!q->listed[QUEUE_IDLE])
-		q->idle_tick = state.ticks;
-	list_add(QUEUE_IDLE, q);
-}
-
 static void queue_run(struct queue *q)
 {
 	/* Whether a device takes another one may depend on the one before. */
@@ -390,10 +390,12 @@ static void queue_run(struct queue *q)
 		found = queue_give(q, n);
 	if (q->broken)
 		return;
+	if (found == 0 && !q->listed[QUEUE_IDLE])
+		q->idle_tick = state.ticks;
 	if (found > 0)
 		list_add(QUEUE_READY, q);
 	else if (found == 0)
-		queue_idle(q);
+		list_add(QUEUE_IDLE, q);
 	else if (found == -EAGAIN && q->in_flight == 0)
 		list_add(QUEUE_WAITING, q); /* for a long array: nothing of its own will wake it */
 	/* else starved: until one of its requests is done, or the device says so */
