@@ -22,6 +22,8 @@ extern struct keeper keeper;
 void processes_start(unsigned which);
 /* Ends one, and waits; fails if it does not end so. */
 void processes_end(unsigned which, int signal);
+/* Before SIGTERM or SIGHUP is sent. */
+void processes_wait_for_signals(unsigned which);
 /* Fails if one has ended by itself, or a guest has. */
 void processes_check(void);
 void processes_show_log(unsigned which);

@@ -68,10 +68,43 @@ void processes_start(unsigned which)
 		soak_fail("cannot start a process: %s", strerror(errno));
 }
 
+static FILE *open_proc(unsigned which, const char *name)
+{
+	char path[64];
+	FILE *f;
+
+	snprintf(path, sizeof(path), "/proc/%d/%s", (int)keeper.processes[which], name);
+	f = fopen(path, "re");
+	if (!f)
+		soak_fail("%s: %s", path, strerror(errno));
+	return f;
+}
+
+/* Until it has begun to take signals, SIGTERM and SIGHUP end it as they end anybody. */
+void processes_wait_for_signals(unsigned which)
+{
+	unsigned long long blocked = 0;
+
+	for (int waited = 0; (blocked >> (SIGTERM - 1) & 1) == 0; waited++) {
+		FILE *f = open_proc(which, "status");
+		char line[128];
+
+		while (f && fgets(line, sizeof(line), f))
+			(void)sscanf(line, "SigBlk: %llx", &blocked);
+		if (f)
+			(void)fclose(f);
+		if (waited == END_MS)
+			soak_fail("process %u takes no signals", which);
+		usleep(1000);
+	}
+}
+
 void processes_end(unsigned which, int signal)
 {
 	int status = 0, waited = 0;
 
+	if (signal == SIGTERM)
+		processes_wait_for_signals(which);
 	kill(keeper.processes[which], signal);
 	while (waitpid(keeper.processes[which], &status, WNOHANG) == 0) {
 		if (waited++ == END_MS)
@@ -118,18 +151,6 @@ void processes_show_log(unsigned which)
 }
 
 /* ---- /proc ---- */
-
-static FILE *open_proc(unsigned which, const char *name)
-{
-	char path[64];
-	FILE *f;
-
-	snprintf(path, sizeof(path), "/proc/%d/%s", (int)keeper.processes[which], name);
-	f = fopen(path, "re");
-	if (!f)
-		soak_fail("%s: %s", path, strerror(errno));
-	return f;
-}
 
 static unsigned count_fds(unsigned which)
 {

@@ -67,6 +67,7 @@ static void grow_one(void)
 	size = st.st_size + (off_t)soak_below(64) * 4096;
 	if (size <= (off_t)DISK_SECTORS_MAX * SECTOR && truncate(s->image, size) < 0)
 		soak_fail("%s does not grow", s->image);
+	processes_wait_for_signals(s->process);
 	kill(keeper.processes[s->process], SIGHUP);
 	count.grown++;
 }
@@ -133,10 +134,12 @@ static void shrink_one(void)
 	if (truncate(s->image, (off_t)soak_below(64) * 4096) < 0)
 		soak_fail("%s does not shrink", s->image);
 	if (soak_one_in(4))
-		kill(keeper.processes[s->process], SIGHUP);
+		processes_wait_for_signals(s->process);
+	kill(keeper.processes[s->process], SIGHUP);
 	usleep(soak_below(200000));
 	if (truncate(s->image, (off_t)DISK_SECTORS * SECTOR) < 0)
 		soak_fail("%s does not grow again", s->image);
+	processes_wait_for_signals(s->process);
 	kill(keeper.processes[s->process], SIGHUP);
 	count.shrunk++;
 }
