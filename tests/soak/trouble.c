@@ -55,6 +55,13 @@ static const struct seat *a_seat(enum seat_kind kind)
 	}
 }
 
+/* The process of this seat is told to look at its image. */
+static void look_again(const struct seat *s)
+{
+	processes_wait_for_signals(s->process);
+	kill(keeper.processes[s->process], SIGHUP);
+}
+
 /* An image grows, or not, and its process is told to look. */
 static void grow_one(void)
 {
@@ -67,8 +74,7 @@ static void grow_one(void)
 	size = st.st_size + (off_t)soak_below(64) * 4096;
 	if (size <= (off_t)DISK_SECTORS_MAX * SECTOR && truncate(s->image, size) < 0)
 		soak_fail("%s does not grow", s->image);
-	processes_wait_for_signals(s->process);
-	kill(keeper.processes[s->process], SIGHUP);
+	look_again(s);
 	count.grown++;
 }
 
@@ -134,13 +140,11 @@ static void shrink_one(void)
 	if (truncate(s->image, (off_t)soak_below(64) * 4096) < 0)
 		soak_fail("%s does not shrink", s->image);
 	if (soak_one_in(4))
-		processes_wait_for_signals(s->process);
-	kill(keeper.processes[s->process], SIGHUP);
+		look_again(s);
 	usleep(soak_below(200000));
 	if (truncate(s->image, (off_t)DISK_SECTORS * SECTOR) < 0)
 		soak_fail("%s does not grow again", s->image);
-	processes_wait_for_signals(s->process);
-	kill(keeper.processes[s->process], SIGHUP);
+	look_again(s);
 	count.shrunk++;
 }
 
