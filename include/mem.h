@@ -20,7 +20,10 @@ struct mem_region {
 /* Zero is an empty map. */
 struct mem {
 	uint32_t count;
-	uint32_t last; /* of the lookup before: mostly the next, too */
+	struct {
+		uint64_t guest_addr, size;
+		struct guest *base;
+	} near; /* the region of the lookup before, mostly of the next one, too; or of no size */
 	struct {
 		uint64_t guest_addr, size, user_addr;
 		struct guest *base;
@@ -56,14 +59,10 @@ struct span mem_at(struct mem *mem, uint64_t guest_addr, uint64_t len);
  */
 static inline struct span mem_near(const struct mem *mem, uint64_t guest_addr, uint32_t len)
 {
-	uint32_t i = mem->last;
-	uint64_t off;
+	uint64_t off = guest_addr - mem->near.guest_addr;
 
-	if (i < mem->count) {
-		off = guest_addr - mem->regions[i].guest_addr;
-		if (off < mem->regions[i].size && (uint64_t)len - 1 < mem->regions[i].size - off)
-			return (struct span){ guest_at(mem->regions[i].base, (size_t)off), len };
-	}
+	if (off < mem->near.size && (uint64_t)len - 1 < mem->near.size - off)
+		return (struct span){ guest_at(mem->near.base, (size_t)off), len };
 	return (struct span){ NULL, len };
 }
 

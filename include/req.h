@@ -58,16 +58,19 @@ static inline int chain_add(struct chain *chain, struct mem *mem, uint64_t addr,
 	bool writable, const char **why)
 {
 	struct span span = mem_near(mem, addr, len);
-	uint32_t *total = writable ? &chain->writable : &chain->readable;
+	uint32_t total = chain->readable + chain->writable + len;
 
 	if (!span.base || span.base == chain->edge || chain->span_count == chain->span_max ||
-		(!writable && chain->writable > 0) ||
-		(uint64_t)chain->readable + chain->writable + len > UINT32_MAX)
+		total < len || (!writable && chain->writable > 0))
 		return chain_add_any(chain, mem, addr, len, writable, why);
+	if (writable) {
+		chain->writable += len;
+	} else {
+		chain->readable = total;
+		chain->readable_spans++;
+	}
 	chain->spans[chain->span_count++] = span;
 	chain->edge = guest_at(span.base, len);
-	*total += len;
-	chain->readable_spans += !writable;
 	return 0;
 }
 

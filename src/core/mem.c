@@ -69,7 +69,6 @@ int mem_add(struct mem *mem, const struct mem_region *region, int fd)
 	mem->regions[place].base = (struct guest *)at;
 	mem->regions[place].map = slot;
 	mem->count++;
-	mem->last = place;
 	return 0;
 }
 
@@ -84,7 +83,7 @@ int mem_remove(struct mem *mem, const struct mem_region *region)
 		mem->count--;
 		memmove(&mem->regions[i], &mem->regions[i + 1],
 			(mem->count - i) * sizeof(mem->regions[0]));
-		mem->last = 0;
+		mem->near.size = 0;
 		return 0;
 	}
 	return -ENOENT;
@@ -95,7 +94,7 @@ void mem_clear(struct mem *mem)
 	for (uint32_t i = 0; i < mem->count; i++)
 		port_unmap(&mem->maps[mem->regions[i].map]);
 	mem->count = 0;
-	mem->last = 0;
+	mem->near.size = 0;
 }
 
 bool mem_is_broken(const struct mem *mem)
@@ -114,22 +113,22 @@ static uint64_t hole_len(const struct mem *mem, uint32_t next, uint64_t addr, ui
 
 struct span mem_at(struct mem *mem, uint64_t guest_addr, uint64_t len)
 {
-	uint32_t i = mem->last;
-	uint64_t off;
+	uint64_t off = guest_addr - mem->near.guest_addr;
 
 	ASSERT(len > 0);
-	if (i >= mem->count || guest_addr - mem->regions[i].guest_addr >= mem->regions[i].size) {
+	if (off >= mem->near.size) {
 		uint32_t next = find_place(mem, guest_addr);
 
 		if (next == 0 || guest_addr - mem->regions[next - 1].guest_addr >=
 					 mem->regions[next - 1].size)
 			return (struct span){ NULL, (size_t)hole_len(mem, next, guest_addr, len) };
-		i = next - 1;
-		mem->last = i;
+		mem->near.guest_addr = mem->regions[next - 1].guest_addr;
+		mem->near.size = mem->regions[next - 1].size;
+		mem->near.base = mem->regions[next - 1].base;
+		off = guest_addr - mem->near.guest_addr;
 	}
-	off = guest_addr - mem->regions[i].guest_addr;
-	return (struct span){ guest_at(mem->regions[i].base, (size_t)off),
-		(size_t)num_min(len, mem->regions[i].size - off) };
+	return (struct span){ guest_at(mem->near.base, (size_t)off),
+		(size_t)num_min(len, mem->near.size - off) };
 }
 
 bool mem_read(struct mem *mem, uint64_t guest_addr, void *dst, uint32_t len)

@@ -11,7 +11,7 @@
 #include "nondet.h"
 #include "req.h"
 
-/* What chain_start makes and chain_add keeps; of the long arrays, see req.c. */
+/* What chain_start makes and chain_add_any keeps; of the long arrays, see req.c. */
 static bool chain_sound(const struct request *req)
 {
 	const struct chain *c = &req->chain;
@@ -27,7 +27,7 @@ void chain_start(struct request *req, uint16_t head)
 	};
 }
 
-int chain_add(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
+int chain_add_any(struct chain *chain, struct mem *mem, uint64_t addr, uint32_t len, bool writable,
 	const char **why)
 {
 	(void)mem;

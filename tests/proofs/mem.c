@@ -56,6 +56,7 @@ static bool region_sound(uint32_t i)
 static bool sound(void)
 {
 	uint32_t mapped = 0;
+	bool near = map.near.size == 0;
 
 	if (map.count > COUNT + 1)
 		return false;
@@ -66,11 +67,14 @@ static bool sound(void)
 			break;
 		if (!region_sound(i))
 			return false;
+		near |= map.near.guest_addr == map.regions[i].guest_addr &&
+			map.near.size == map.regions[i].size &&
+			map.near.base == map.regions[i].base;
 		for (uint32_t k = 0; k < i; k++)
 			if (map.regions[k].map == map.regions[i].map)
 				return false;
 	}
-	return mapped == map.count;
+	return near && mapped == map.count;
 }
 
 static uint64_t any_size(void)
@@ -90,7 +94,6 @@ static void any_map(bool any_slots)
 
 	map = (struct mem){ 0 };
 	map.count = (uint32_t)nondet_upto(COUNT);
-	map.last = nondet_u32();
 	for (uint32_t i = 0; i < map.count; i++) {
 		map.regions[i].guest_addr = any_address();
 		map.regions[i].size = any_size();
@@ -99,6 +102,13 @@ static void any_map(bool any_slots)
 		map.regions[i].map = any_slots ? (uint32_t)nondet_upto(CONFIG_REGIONS_MAX - 1) : i;
 		map.maps[map.regions[i].map].base = &mapped;
 		map.maps[map.regions[i].map].hit = nondet_int();
+	}
+	if (map.count > 0 && nondet_bool()) {
+		uint32_t i = (uint32_t)nondet_upto(map.count - 1);
+
+		map.near.guest_addr = map.regions[i].guest_addr;
+		map.near.size = map.regions[i].size;
+		map.near.base = map.regions[i].base;
 	}
 	assume(sound());
 }
@@ -231,6 +241,7 @@ static struct mem_region any_region(void)
 void prove_add(void)
 {
 	struct mem_region r = any_region();
+	bool there = false;
 	uint32_t count;
 	int error;
 
@@ -241,8 +252,9 @@ void prove_add(void)
 		error == -ENOMEM);
 	claim(map.count == count + (error == 0));
 	claim(sound());
-	if (error == 0)
-		claim(in_region(map.last, r.guest_addr));
+	for (uint32_t i = 0; i < map.count; i++)
+		there |= map.regions[i].guest_addr == r.guest_addr;
+	claim(error < 0 || there);
 }
 
 void prove_add_full(void)
