@@ -272,8 +272,10 @@ bool engine_cached_run(struct port_io *io)
 
 	if (state.began_ns == 0)
 		state.began_ns = clock_ns();
-	copy(io, f->map_at + io->offset);
-	if (!f->map.hit) {
+	/* (Of a map that could not be made anew, nothing may be touched.) */
+	if (f->may_cache)
+		copy(io, f->map_at + io->offset);
+	if (f->may_cache && !f->map.hit) {
 		io->left = 0;
 		io->result = 0;
 		return true;
