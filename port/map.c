@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "num.h"
+#include "panic.h"
 #include "port.h"
 #include "process.h"
 
@@ -128,12 +129,15 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 int port_map_renew(struct port_map *map, int fd)
 {
 	int access = PROT_READ | (map->writable ? PROT_WRITE : 0);
+	void *at = mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+		(off_t)map->offset);
 
-	if (mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
-		    (off_t)map->offset) == MAP_FAILED)
+	if (at == MAP_FAILED)
 		return -errno;
+	ASSERT(at == map->base);
 	(void)madvise(map->base, map->len, MADV_DONTDUMP);
 	map->hit = 0;
+	/* cppcheck-suppress memleak ; it is where it was, and port_unmap gives it back */
 	return 0;
 }
 

@@ -23,7 +23,7 @@ GCC_DEPTH="--param analyzer-bb-explosion-factor=400
 CPPCHECK="--std=c11 --force --inconclusive --inline-suppr --library=posix --quiet
 	--library=tests/lint/cppcheck.cfg
 	--suppressions-list=tests/lint/cppcheck.txt -D__linux__ -DSYS_epoll_pwait2=441
-	-DSYS_statx=332 -USYS_setresuid32 $INCLUDE"
+	-DSYS_statx=332 -DSYS_faccessat2=439 -USYS_setresuid32 $INCLUDE"
 
 # ---- one file: what this analyser says of it. Run by `each` below, in a process of its own. ----
 
