@@ -55,7 +55,12 @@ prove()
 	elif ! grep -q '^end.c .* the end: FAILURE$' "$tree/failures"; then
 		said="its end cannot be reached"
 	elif [ "$(wc -l <"$tree/failures")" != 1 ]; then
-		said="failed: $(grep -m 1 -v '^end.c ' "$tree/failures")"
+		# Behind a failure, what depends on it is unknown.
+		said="failed: $(sort "$tree/failures" | awk '
+			/^end.c / { next }
+			/: FAILURE$/ { first = $0; exit }
+			first == "" { first = $0 }
+			END { print first }')"
 	else
 		said=proved
 	fi
