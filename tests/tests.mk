@@ -22,8 +22,8 @@ CAGE := tests/cage/bars.py $(call scripts_of,cage)
 QUICK := $(call scripts_of,nocompile) tests/tidy.sh tests/cage/lines.py $(UNIT)
 SUITES := $(QUICK) $(UNIT_ASAN) $(call scripts_of,cli) $(PROTO_SUITES) $(PROTO) \
 	$(call scripts_of,sanitize) $(call scripts_of,lint) $(call scripts_of,sim) \
-	$(call scripts_of,coverage) $(call scripts_of,guest) $(call scripts_of,fuzz) \
-	tests/proofs/fuzz.sh \
+	tests/bench/check.sh $(call scripts_of,coverage) $(call scripts_of,guest) \
+	$(call scripts_of,fuzz) tests/proofs/fuzz.sh \
 	$(call scripts_of,mutants) $(call scripts_of,cross) $(CAGE)
 
 # Installing comes first and in a process of its own: it may bring the compiler that make looks for.
@@ -45,8 +45,6 @@ demo:
 	sh tests/guest/demo.sh
 
 bench:
-	sh tests/install.sh build bench
-	$(MAKE) vubox
 	sh tests/bench/run.sh
 
 fuzz: $(TEST_BINARIES)

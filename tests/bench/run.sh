@@ -1,94 +1,102 @@
 #!/bin/sh
-# Measures vubox against Debian's qemu-storage-daemon: the same load, the same image in the page
-# cache, the contestants in turn, so that a noisy machine is noisy for all. Prints medians and the
-# ratio to the best peer. ROUNDS=5 SECONDS_EACH=1 by default.
+# Measures vubox, Debian's qemu-storage-daemon and bare loops: the same load, the same images, the
+# contestants of a row in turns, so that a noisy machine is noisy for all. Prints a table and writes
+# bench/results.csv and bench/results.svg. Some five minutes; installs what it needs if root.
 #
-#     tests/bench/run.sh [SOCKET]    measures one more vhost-user-blk back-end, which listens there
+#     tests/bench/run.sh [--socket=PATH] [ROW...]
+#
+# --socket=PATH measures one more vhost-user-blk back-end, which listens there, as "yours". ROUNDS=7
+# (5 at least, to mean something), SECONDS_EACH=0.4, IMAGE_MB=1024, SHM_MB=256, TMPDIR=/var/tmp.
+#
+# The back-end runs on processor 0, the load on 1. A ratio is the median of those in each round.
 set -eu
 cd "$(dirname "$0")/../.."
 
-ROUNDS=${ROUNDS:-5} SECONDS_EACH=${SECONDS_EACH:-1} IMAGE_MB=${IMAGE_MB:-1024}
+yours=
+case ${1:-} in
+--socket=*)
+	yours=$(readlink -f "${1#*=}")
+	shift
+	;;
+-*)
+	sed -n '2,/^set /s/^# \{0,1\}//p' "$0" >&2
+	exit 2
+	;;
+esac
+rows=" $* "
+ROUNDS=${ROUNDS:-7} SECONDS_EACH=${SECONDS_EACH:-0.4}
+IMAGE_MB=${IMAGE_MB:-1024} SHM_MB=${SHM_MB:-256}
+
+# Installing comes first: it may bring the compiler that make looks for.
+sh tests/install.sh build bench
+make -s vubox build/tests/bench/load build/tests/bench/bare
+VUBOX=./vubox LOAD=build/tests/bench/load BARE=build/tests/bench/bare
+
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/vubox-bench.XXXXXX")
+shm=$(mktemp -d /dev/shm/vubox-bench.XXXXXX)
 pids=
-trap 'for p in $pids; do kill "$p" 2>/dev/null || :; done; rm -rf "$tmp"' EXIT
+trap 'for p in $pids; do kill "$p" 2>/dev/null || :; done; rm -rf "$tmp" "$shm"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
+out=bench
+mkdir -p "$out"
+. tests/bench/contestants.sh
+. tests/bench/counts.sh
+. tests/bench/chart.sh
+begin_s=$(date +%s)
 
-mkdir -p build/tests/bench
-gcc -std=c11 -D_GNU_SOURCE -O2 -Wall -o build/tests/bench/load tests/bench/load.c
+make_images
+serve_all
 
-image=$tmp/image
-dd if=/dev/urandom of="$image" bs=1M count="$IMAGE_MB" status=none
-sync "$image"
-cat "$image" >/dev/null
-
-# With two cores or more, back-end and load each get one.
-cores=$(nproc)
-on()
+# row NAME IMAGE REFERENCE TARGET "LOAD-OPTIONS" CONTESTANT[,LOAD-OPTION]...
+#
+# The target is the first contestant's ratio to the reference: so many times as many operations.
+row()
 {
-	core=$1
-	shift
-	if [ "$cores" -gt 1 ]; then
-		exec taskset -c "$core" "$@"
-	fi
-	exec "$@"
-}
-
-start()
-{
-	name=$1
-	shift
-	(on 0 "$@") 2>"$tmp/$name.log" &
-	pids="$pids $!"
-	contestants="$contestants $name"
-}
-contestants=
-start vubox ./vubox blk --socket-path="$tmp/vubox" --blk-file="$image" --no-lock
-start vubox-mmap ./vubox blk --socket-path="$tmp/vubox-mmap" --blk-file="$image" --no-lock --io=mmap
-for aio in io_uring threads; do
-	address="addr.type=unix,addr.path=$tmp/qsd-$aio"
-	start "qsd-$aio" qemu-storage-daemon \
-		--blockdev "driver=file,node-name=f,filename=$image,aio=$aio,locking=off" \
-		--export "type=vhost-user-blk,id=e,node-name=f,writable=on,$address"
-done
-if [ $# -gt 0 ]; then
-	ln -s "$(readlink -f "$1")" "$tmp/yours"
-	contestants="$contestants yours"
-fi
-
-measure()
-{
-	row=$1
-	shift
+	row=$1 image=$2 reference=$3 target=$4 options=$5
+	shift 5
+	case $rows in "  " | *" $row "*) ;; *) return 0 ;; esac
+	case " $yours $* " in "  "*) ;; *" qsd-io_uring "*) set -- "$@" yours ;; esac
 	for round in $(seq "$ROUNDS"); do
-		for c in $contestants; do
-			echo "$row $c $(on 1 build/tests/bench/load --socket="$tmp/$c" \
-				--seconds="$SECONDS_EACH" "$@")" >>"$tmp/results"
+		for contestant in "$@"; do
+			figures=$(measure "$contestant") || figures=failed
+			echo "$row $(label "$contestant") $round $figures" >>"$tmp/raw"
 		done
 	done
-	show "$row"
+	awk -v row="$row" -v shown="$row" -v reference="$reference" -v target="$target" \
+		-v csv="$out/results.csv" -f tests/bench/row.awk "$tmp/raw"
 }
 
-# The median of a column of one contestant's lines.
-median()
+columns=row,contestant,operations_per_s,min,max,p50_us,p99_us,cpu_us,ratio,reference,target,verdict
+echo "$columns" >"$out/results.csv"
+echo "$(uname -srm), $(nproc) processors, $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo |
+	head -n 1), load $(cut -d ' ' -f 1 /proc/loadavg); $("$VUBOX" --version | head -n 1)," \
+	"$(qemu-storage-daemon --version | sed -n '1s/.*version \([^ ]*\).*/qemu \1/p')"
+printf '%-16s %-16s %9s %8s %8s %7s %-11s %6s %s\n' \
+	row contestant op/s p50/us p99/us cpu/us spread ratio target
+
+qsd='qsd-io_uring qsd-threads'
+vubox='vubox vubox-uring vubox-mmap'
+# shellcheck disable=SC2086 # lists of contestants
 {
-	awk -v row="$1" -v c="$2" -v col="$3" '$1 == row && $2 == c { print $col }' "$tmp/results" |
-		sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'
+row read-32 disk qsd-io_uring 2.0 --depth=32 $vubox $qsd bare-pread
+cpu_row cpu-32 read-32 qsd-io_uring 0.5
+row read-128 disk qsd-io_uring 2.0 --depth=128 vubox $qsd
+row tmpfs-32 shm bare-memcpy 0.5 --depth=32 vubox bare-memcpy vubox-uring qsd-io_uring
+row depth-1-call disk qsd-io_uring 1.5 '--depth=1 --wait=call' vubox $qsd
+row depth-1-poll disk qsd-io_uring 1.5 --depth=1 vubox $qsd
+row write-32 disk qsd-io_uring 1.0 '--depth=32 --mode=write' $vubox $qsd
+row seqread-16 disk qsd-io_uring 1.0 '--depth=16 --bytes=131072 --mode=seqread' vubox $qsd
+row seqwrite-16 disk qsd-io_uring 1.0 '--depth=16 --bytes=131072 --mode=seqwrite' vubox $qsd
+row seqread-4 disk qsd-io_uring 1.0 '--depth=4 --bytes=131072 --mode=seqread' vubox $qsd
+row packed disk split 0.95 --depth=32 packed=vubox,--packed split=vubox
+row 16-devices disk one-device 0.95 --depth=32 16-devices one-device=vubox
+row 509-regions disk 1-region 0.95 '--depth=32 --buffers=509' 509-regions=vubox,--regions=509 \
+	1-region=vubox
+for n in 1 2 4 8; do
+	row "queues-$n" disk qsd-io_uring 2.0 "--depth=32 --queues=$n" vubox qsd-io_uring
+done
 }
+count_rows
 
-show()
-{
-	peer=$(median "$1" qsd-io_uring 3)
-	for c in $contestants; do
-		iops=$(median "$1" "$c" 3)
-		times=$(echo "$iops $peer" | awk '{ print $1 / $2 }')
-		printf '%-22s %-13s %10d %7d %7d %8.2f\n' "$1" "$c" "$iops" \
-			"$(median "$1" "$c" 4)" "$(median "$1" "$c" 5)" "$times"
-	done
-}
-
-printf '%-22s %-13s %10s %7s %7s %8s\n' load back-end op/s p50/us p99/us "x qsd"
-measure read-4k-depth-32 --depth=32
-measure read-4k-depth-1 --depth=1
-measure read-4k-depth-1-call --depth=1 --wait=call
-measure write-4k-depth-32 --depth=32 --mode=write
-measure seqread-128k-depth-16 --depth=16 --bytes=131072 --mode=seqread
+chart
+echo "$out/results.csv, $out/results.svg; $(($(date +%s) - begin_s)) s"

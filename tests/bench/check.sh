@@ -1,0 +1,74 @@
+#!/bin/sh
+# The benchmark's load measures what it says: each mode against vubox with a small image for a tenth
+# of a second, with data that is checked and a line of sane numbers; and so do the bare loops.
+#
+# hang guard: 60 s
+set -eu
+cd "$(dirname "$0")/../.."
+
+LOAD=${LOAD:-build/tests/bench/load} BARE=${BARE:-build/tests/bench/bare}
+tmp=$(mktemp -d)
+pid=
+trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || :; rm -rf "$tmp"' EXIT
+trap 'exit 1' HUP INT TERM
+failed=0
+
+# check NAME COMMAND...: it prints operations a second, p50 <= p99, and processor time
+check()
+{
+	name=$1
+	shift
+	line=$("$@" 2>"$tmp/err") || line=
+	why=$(echo "$line" | awk '
+		NF != 4 { print "no line of four numbers"; next }
+		/[^0-9. ]/ { print "not a number" ; next }
+		$1 < 100 || $1 > 1e8 { print "operations a second: " $1 }
+		$2 <= 0 || $2 > $3 || $3 > 1e6 { print "p50 " $2 ", p99 " $3 }
+		$4 <= 0 || $4 > 1e5 { print "processor time: " $4 }')
+	if [ -z "$why" ]; then
+		echo "ok bench $name"
+		return
+	fi
+	failed=1
+	cat "$tmp/err" >&2
+	why=$(echo "$why" | head -n 1)
+	echo "not ok bench $name: $why: \"$line\" (replay: tests/bench/check.sh)"
+}
+
+load()
+{
+	name=$1
+	shift
+	check "$name" "$LOAD" --socket="$tmp/socket" --cpu="$pid" --seconds=0.1 --warm=0 --verify \
+		"$@"
+}
+
+"${VUBOX:-./vubox}" blk --socket-path="$tmp/socket" --blk-file="$tmp/image" --size=4194304 \
+	>"$tmp/out" 2>"$tmp/err" </dev/null &
+pid=$!
+
+# Writes all of the disk; what comes after it reads what that wrote.
+load seqwrite --mode=seqwrite --bytes=16384 --depth=16
+load read
+load seqread --mode=seqread --packed
+load write --mode=write --depth=256 --indirect
+load mix --mode=mix --packed --indirect --queues=3 --wait=call
+load segments --segments=8 --indirect --depth=128 --queues=2 --buffers=300
+load depth-1 --depth=1 --wait=call
+load regions --mode=mix --segments=4 --regions=509 --depth=20
+load packed-regions --mode=mix --packed --regions=509 --wait=call
+load count --count=1000 --depth=7
+check bare-pread "$BARE" pread "$tmp/image" 4096 0.05 0
+check bare-memcpy "$BARE" memcpy "$tmp/image" 4096 0.05 0
+
+# What is not as it was written is found.
+printf wrong | dd of="$tmp/image" bs=512 seek=100 conv=notrunc status=none
+"$LOAD" --socket="$tmp/socket" --verify --mode=seqread >"$tmp/out" 2>"$tmp/err" || :
+if grep -q 'sector 96: wrong data at byte 2048' "$tmp/err" && [ ! -s "$tmp/out" ]; then
+	echo "ok bench wrong data"
+else
+	cat "$tmp/err" >&2
+	echo "not ok bench wrong data: not found (replay: tests/bench/check.sh)"
+	failed=1
+fi
+exit $failed
