@@ -178,8 +178,8 @@ static int file_try_lock(const struct port_file *f)
 /*
  * Locks it, for reading or writing. The I/O of a process that was killed goes on a little longer
  * than the process, and holds its descriptors and so their locks; each of ours has one, so that
- * nothing of an earlier life is written after we have begun. So wait for some seconds: a disk that is
- * busy keeps it that long.
+ * nothing of an earlier life is written after we have begun. So wait for some seconds: a disk that
+ * is busy keeps it that long.
  */
 static int file_lock(const struct port_file *f)
 {
