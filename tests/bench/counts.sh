@@ -123,8 +123,8 @@ count_rows()
 	head -c 67108864 "$tmp/image" >"$tmp/small"
 	echo
 	idle_wakeups
-	instructions split 400
-	instructions packed 400 --packed
+	instructions split 350
+	instructions packed 300 --packed
 	system_calls vubox '' 3000 10 --depth=1 --wait=call
 	system_calls vubox '' 100 200 --depth=32
 	system_calls vubox '' 100 200 --depth=128
