@@ -64,10 +64,21 @@ struct device_class {
 	/* req->io is done. */
 	void (*io_done)(struct device *dev, struct request *req);
 	/*
-	 * Whether a request would be answered now. NULL: always. After false, the device calls
-	 * device_ready when it would.
+	 * Whether a request of this queue would be answered now. NULL: always. After false, the
+	 * device calls queue_ready (or device_ready) when it would.
 	 */
-	bool (*can_take)(struct device *dev);
+	bool (*can_take)(struct device *dev, const struct queue *q);
+
+	/*
+	 * Queues whose buffers the device takes itself when it has something for them, by a window
+	 * (window.h): their requests never come to `request`. NULL: there are none.
+	 */
+	bool (*pulls)(uint16_t queue_index);
+	/*
+	 * The turn of such a queue. Returns 1: there may be more to do; -EBUSY: there is nothing
+	 * now, and the device calls queue_ready when there is; else what window_fill said.
+	 */
+	int (*turn)(struct device *dev, struct queue *q);
 
 	/* SIGHUP, with nothing in flight: true if the configuration space has changed. */
 	bool (*look_again)(struct device *dev);

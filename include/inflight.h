@@ -86,8 +86,8 @@ void inflight_packed_settle(struct guest *region);
 /* Records a chain while it is walked: begin, then each descriptor; nothing counts before take. */
 void inflight_packed_begin(struct inflight *in);
 void inflight_packed_add(struct inflight *in, const struct pvirtq_desc *desc);
-/* The chain just recorded, of `slots` descriptors, is taken: its entry. */
-uint16_t inflight_packed_take(struct inflight *in, uint16_t slots);
+/* The oldest chain recorded, of `slots` descriptors and up to add_to, is taken: its entry. */
+uint16_t inflight_packed_take(struct inflight *in, uint16_t last, uint16_t slots);
 /* Of a chain that is done again: how many descriptors it has; copies one, and steps *at on. */
 uint16_t inflight_packed_slots(const struct inflight *in, uint16_t entry);
 void inflight_packed_get(const struct inflight *in, uint16_t *at, struct pvirtq_desc *desc);

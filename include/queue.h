@@ -43,8 +43,14 @@ struct queue {
 	int kick_watch; /* of the loop; valid while kick is there */
 
 	struct vring ring;
+	bool pulled;        /* the device takes its chains itself: struct device_class */
 	uint32_t in_flight; /* requests that the device has */
 	uint32_t idle_tick; /* when it was listed as idle */
+
+	/* Since the process began. `errors` is for the device to count. */
+	struct queue_counts {
+		uint64_t requests, bytes, errors, kicks, calls, breaks;
+	} counts;
 };
 
 /* Hands out `count` queues for a device, for good. NULL if there are not so many left. */
@@ -84,8 +90,14 @@ COLD void queue_release(struct queue *q);
 /* The guest's fault: one line, the err notification, and no more work until it is started again. */
 COLD void queue_break(struct queue *q, const char *why);
 
+/* ---- turns.c ---- */
+
+/* Whether it may be worked on: started, enabled, not broken, its front-end not waiting for us. */
+bool queue_works(const struct queue *q);
 /* This queue may have work (again): it gets a turn in this tick. */
 void queue_ready(struct queue *q);
+/* It gets a turn even if it does not look so yet. */
+void queue_turn(struct queue *q);
 
 /* The steps of a tick, in this order (see loop.c). */
 void queues_run(void);
@@ -100,6 +112,7 @@ bool queues_peek(void);
 bool queues_have_work(void);
 /* Whether a started ring has no kick and must be polled. */
 bool queues_polled(void);
+bool queue_is_polled(const struct queue *q);
 
 /* For devices: gives a request back with `written` bytes stored in its writable buffers. */
 void request_done(struct request *req, uint32_t written);

@@ -21,7 +21,7 @@ struct chain {
 	uint32_t pieces;             /* looked up in the memory map */
 	uint16_t head;               /* what the used ring wants back: head or buffer id */
 	uint16_t slots;              /* packed: of the ring */
-	uint16_t entry;              /* packed: of the in-flight region */
+	uint16_t entry, last;        /* packed: of the in-flight region, its first and its last */
 	uint16_t long_slot;          /* 0, or the number + 1 of the long array that it holds */
 };
 
@@ -82,8 +82,8 @@ void chain_finish(struct request *req);
  * its own, the others are taken from what all share: no queue can starve another.
  */
 struct request *request_get(uint32_t in_flight);
-/* Gives one back; in_flight counts it no more. */
-void request_put(struct request *req, uint32_t in_flight);
+/* Gives one back; in_flight counts it no more. True: others may have waited for it. */
+bool request_put(struct request *req, uint32_t in_flight);
 /* Calls port_io_cancel for the I/O of every request of a queue. */
 void request_cancel_all(const struct queue *queue);
 

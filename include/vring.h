@@ -29,6 +29,7 @@ struct vring {
 	struct guest *desc, *avail, *used; /* NULL while it is not mapped */
 	uint16_t size;                     /* entries */
 	uint16_t last_avail;               /* the next entry that the driver makes available */
+	uint16_t look;                    /* … after those that were looked at: see vring_look */
 	uint16_t avail_idx;               /* split: how far the avail ring reached when we looked */
 	uint16_t used_idx;                /* the next used entry that we fill */
 	uint16_t used_published;          /* what the driver has been told of it */
@@ -66,14 +67,25 @@ uint32_t vring_base(const struct vring *ring);
  */
 int vring_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why);
 
+/*
+ * For devices that must know how much room there is before they take any: as vring_pop, but the
+ * chain stays the driver's. The next look is at the chain behind it. Only while nothing of an
+ * earlier life is to be done again.
+ */
+int vring_look(struct vring *ring, struct mem *mem, struct request *req, const char **why);
+/* Takes the first chain of those that were looked at and not taken. */
+void vring_take(struct vring *ring, struct chain *chain);
+/* The next look is at the next chain to be taken, again. */
+void vring_look_back(struct vring *ring);
+
 /* Gives a chain back: `written` bytes were stored into its writable buffers. Not yet visible. */
 void vring_push(struct vring *ring, const struct chain *chain, uint32_t written);
 /* Makes what was pushed visible; true if the driver wants to be called for it. */
 bool vring_publish(struct vring *ring);
 
-/* Whether there is something for vring_pop. */
+/* Whether there is something for vring_pop, or vring_look. */
 bool vring_has_work(struct vring *ring);
-/* Asks for kicks, then looks again: true if there is work after all. */
+/* Asks for kicks for that, then looks again: true if there is work after all. */
 bool vring_arm(struct vring *ring);
 /* Asks for no kicks. */
 void vring_disarm(struct vring *ring);

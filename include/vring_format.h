@@ -15,6 +15,8 @@ COLD int split_map(
 	struct vring *ring, const struct mem *mem, const struct vring_addr *addr, const char **why);
 COLD int split_start(struct vring *ring, uint32_t base, const char **why);
 COLD int split_track(struct vring *ring, struct guest *region, uint16_t desc_num);
+int split_look(struct vring *ring, struct mem *mem, struct request *req, const char **why);
+void split_take(struct vring *ring, const struct chain *chain);
 int split_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why);
 void split_push(struct vring *ring, const struct chain *chain, uint32_t written);
 bool split_publish(struct vring *ring);
@@ -26,6 +28,8 @@ COLD int packed_map(
 	struct vring *ring, const struct mem *mem, const struct vring_addr *addr, const char **why);
 COLD int packed_start(struct vring *ring, uint32_t base, const char **why);
 COLD int packed_track(struct vring *ring, struct guest *region, uint16_t desc_num);
+int packed_look(struct vring *ring, struct mem *mem, struct request *req, const char **why);
+void packed_take(struct vring *ring, struct chain *chain);
 int packed_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why);
 void packed_push(struct vring *ring, const struct chain *chain, uint32_t written);
 bool packed_publish(struct vring *ring);

@@ -183,15 +183,15 @@ void inflight_packed_add(struct inflight *in, const struct pvirtq_desc *desc)
 }
 _Static_assert(DESC(addr) - DESC(id) == 8, "one word");
 
-uint16_t inflight_packed_take(struct inflight *in, uint16_t slots)
+uint16_t inflight_packed_take(struct inflight *in, uint16_t last, uint16_t slots)
 {
 	uint16_t entry = an_entry(in, in->free_head);
 
 	entry_counter_set(in, entry, in->counter++);
-	guest_store16(entry_at(in, entry, DESC(last)), in->add_to);
+	guest_store16(entry_at(in, entry, DESC(last)), last);
 	guest_store16(entry_at(in, entry, DESC(num)), slots);
 	entry_flag_set(in, entry, 1);
-	in->free_head = in->add_at;
+	in->free_head = load16(in, last, DESC(next));
 	free_put(in, in->free_head, in->free_head);
 	return entry;
 }

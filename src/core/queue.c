@@ -1,4 +1,4 @@
-/* Queues at work: their turns in a tick, and the requests that go to a device and come back. */
+/* Queues: how a front-end sets them up, starts and stops them. What they do meanwhile: turns.c. */
 #include "queue.h"
 
 #include <errno.h>
@@ -8,48 +8,11 @@
 #include "panic.h"
 #include "spec/virtio.h"
 
-/* So many ticks without work, and a queue is no more looked at until it is kicked. */
-enum { IDLE_TICKS = 64 };
-
-/* First in, first out: turns are fair. */
-struct list {
-	struct queue *first, *last;
-};
-
 static struct {
 	struct queue queues[CONFIG_DEVICES_MAX * CONFIG_QUEUES_MAX];
 	uint32_t created;
 	uint32_t polled; /* started rings without a kick */
-	uint32_t ticks;
-	struct list lists[QUEUE_LISTS];
 } state;
-
-static void list_add(enum queue_list which, struct queue *q)
-{
-	struct list *list = &state.lists[which];
-
-	if (q->listed[which])
-		return;
-	q->listed[which] = true;
-	q->next[which] = NULL;
-	if (list->first)
-		list->last->next[which] = q;
-	else
-		list->first = q;
-	list->last = q;
-}
-
-static struct queue *list_take(enum queue_list which)
-{
-	struct list *list = &state.lists[which];
-	struct queue *q = list->first;
-
-	if (q) {
-		list->first = q->next[which];
-		q->listed[which] = false;
-	}
-	return q;
-}
 
 struct queue *queue_create(struct device *device, uint16_t count)
 {
@@ -61,37 +24,22 @@ struct queue *queue_create(struct device *device, uint16_t count)
 	for (uint16_t i = 0; i < count; i++) {
 		queues[i].device = device;
 		queues[i].index = i;
+		queues[i].pulled = device->class->pulls && device->class->pulls(i);
 	}
 	state.created += count;
 	return queues;
-}
-
-static bool queue_works(const struct queue *q)
-{
-	const struct session *s = &q->device->session;
-
-	if (!q->started || q->broken || q->lost)
-		return false;
-	if (q->finishing)
-		return session_finishes(s) && q->ring.inflight.resubmit_left > 0;
-	return q->enabled && !session_paused(s);
-}
-
-void queue_ready(struct queue *q)
-{
-	if (queue_works(q))
-		list_add(QUEUE_READY, q);
 }
 
 static void queue_kicked(void *owner)
 {
 	struct queue *q = owner;
 
+	q->counts.kicks++;
 	port_notify_drain(&q->kick);
 	queue_ready(q);
 }
 
-static bool queue_is_polled(const struct queue *q)
+bool queue_is_polled(const struct queue *q)
 {
 	return q->started && !q->broken && q->kick.kind == PORT_NOTIFY_NONE;
 }
@@ -204,11 +152,11 @@ bool queue_finish(struct queue *q)
 		session_has(&dev->session, VHOST_USER_PROTOCOL_F_GET_VRING_BASE_INFLIGHT))
 		return false;
 	/* And if the device may not take it for long: better that than a front-end that hangs. */
-	if (dev->class->can_take && !dev->class->can_take(dev))
+	if (dev->class->can_take && !dev->class->can_take(dev, q))
 		return false;
 	if (!q->finishing) {
 		q->finishing = true;
-		list_add(QUEUE_READY, q);
+		queue_turn(q);
 	}
 	return true;
 }
@@ -284,6 +232,7 @@ void queue_break(struct queue *q, const char *why)
 		return;
 	state.polled -= queue_is_polled(q);
 	q->broken = true;
+	q->counts.breaks++;
 	if (log_allow(&q->device->session.limit, q->device->name))
 		log_error(q->device->name,
 			"queue %u is broken: the driver gave %s; it stops until reset", q->index,
@@ -292,206 +241,7 @@ void queue_break(struct queue *q, const char *why)
 	session_needs_reset(&q->device->session);
 }
 
-static void queues_wake(void)
-{
-	struct queue *q;
-
-	while ((q = list_take(QUEUE_WAITING)))
-		queue_ready(q);
-}
-
-/* Gives a request back to the pool, and a turn to those who waited for its long array. */
-static inline void queue_put(struct queue *q, struct request *req)
-{
-	bool was_long = req->chain.long_slot > 0;
-
-	request_put(req, q->in_flight);
-	if (was_long)
-		queues_wake();
-}
-
-static inline void request_end(struct request *req)
-{
-	struct queue *q = req->queue;
-
-	ASSERT(q->in_flight > 0);
-	q->in_flight--;
-	queue_put(q, req);
-	if (q->starved)
-		queue_ready(q);
-}
-
-/*
- * Takes the next request: 1. 0: there is none. -EAGAIN: others hold what it needs. -EBUSY: the
- * device does not take one now, and will say when. -EINVAL, and *why: the driver broke a rule.
- */
-static int queue_take(struct queue *q, struct request **taken, const char **why)
-{
-	struct device *dev = q->device;
-	struct request *req;
-	int found;
-
-	if (!vring_has_work(&q->ring) || (q->finishing && !queue_works(q)))
-		return 0;
-	if (dev->class->can_take && !dev->class->can_take(dev))
-		return -EBUSY;
-	req = request_get(q->in_flight);
-	if (!req)
-		return -EAGAIN;
-	found = vring_pop(&q->ring, &dev->session.mem, req, why);
-	if (found <= 0) {
-		queue_put(q, req);
-		return found;
-	}
-	req->queue = q;
-	q->in_flight++;
-	*taken = req;
-	return 1;
-}
-
-/*
- * Gives the device what there is, up to n requests. All are taken first: while their chains are
- * walked, the processor fetches their headers.
- */
-static int queue_give(struct queue *q, unsigned n)
-{
-	struct request *taken[CONFIG_BUDGET];
-	struct device *dev = q->device;
-	const char *why;
-	unsigned count = 0;
-	int found = 1;
-
-	while (count < n && (found = queue_take(q, &taken[count], &why)) > 0)
-		__builtin_prefetch(taken[count++]->spans[0].base);
-	/* Those that end at once are what it waits for. */
-	q->starved = found == -EAGAIN || found == -EBUSY;
-	for (unsigned i = 0; i < count; i++) {
-		if (q->broken)
-			request_end(taken[i]);
-		else
-			dev->class->request(dev, taken[i]);
-	}
-	if (found == -EINVAL)
-		queue_break(q, why);
-	return found;
-}
-
-static void queue_run(struct queue *q)
-{
-	/* Whether a device takes another one may depend on the one before. */
-	unsigned n = q->device->class->can_take ? 1 : CONFIG_BUDGET;
-	int found = 1;
-
-	if (!queue_works(q))
-		return;
-	q->starved = false;
-	vring_disarm(&q->ring);
-	for (unsigned given = 0; given < CONFIG_BUDGET && found > 0 && !q->broken; given += n)
-		found = queue_give(q, n);
-	if (q->broken)
-		return;
-	if (found == 0 && !q->listed[QUEUE_IDLE])
-		q->idle_tick = state.ticks;
-	if (found > 0)
-		list_add(QUEUE_READY, q);
-	else if (found == 0)
-		list_add(QUEUE_IDLE, q);
-	else if (found == -EAGAIN && q->in_flight == 0)
-		list_add(QUEUE_WAITING, q); /* for a long array: nothing of its own will wake it */
-	/* else starved: until one of its requests is done, or the device says so */
-}
-
-/*
- * While some are busy, nobody sleeps, and idle queues would be looked at in each tick. The one that
- * has been so for long is asked for a kick instead.
- */
-static void queues_rest(void)
-{
-	struct queue *q = state.lists[QUEUE_IDLE].first;
-
-	if (!q || ++state.ticks - q->idle_tick < IDLE_TICKS || queue_is_polled(q))
-		return;
-	(void)list_take(QUEUE_IDLE);
-	if (queue_works(q) && !q->starved && vring_arm(&q->ring))
-		queue_ready(q);
-}
-
-void queues_run(void)
-{
-	struct queue *last, *q = NULL;
-
-	queues_rest();
-	last = state.lists[QUEUE_READY].last;
-	/* One turn for each that is ready now; who becomes ready meanwhile is for the next tick. */
-	if (!state.lists[QUEUE_READY].first)
-		return;
-	while (q != last) {
-		q = list_take(QUEUE_READY);
-		queue_run(q);
-	}
-}
-
-void queues_publish(void)
-{
-	struct queue *q;
-
-	while ((q = list_take(QUEUE_DIRTY)))
-		if (q->started && !q->broken && vring_publish(&q->ring))
-			port_notify_send(&q->call);
-}
-
-/* (Here and in queues_peek: a starved queue has work, but looking at it would not help it.) */
-bool queues_arm(void)
-{
-	if (state.polled > 0 && queues_peek())
-		return true;
-	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
-		if (queue_works(q) && !q->starved && vring_arm(&q->ring))
-			queue_ready(q);
-	/* Armed and empty: a kick brings it back. A polled one has to be looked at. */
-	while (state.polled == 0 && list_take(QUEUE_IDLE))
-		;
-	return queues_have_work();
-}
-
-bool queues_peek(void)
-{
-	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
-		if (queue_works(q) && !q->starved && vring_has_work(&q->ring))
-			queue_ready(q);
-	return queues_have_work();
-}
-
-bool queues_have_work(void)
-{
-	return state.lists[QUEUE_READY].first || state.lists[QUEUE_DIRTY].first;
-}
-
 bool queues_polled(void)
 {
 	return state.polled > 0;
-}
-
-void request_done(struct request *req, uint32_t written)
-{
-	struct queue *q = req->queue;
-
-	/* What a broken queue had in flight is dropped: its ring is not to be touched. */
-	if (q->started && !q->broken) {
-		vring_push(&q->ring, &req->chain, written);
-		list_add(QUEUE_DIRTY, q);
-	}
-	request_end(req);
-}
-
-void request_suspended(struct request *req)
-{
-	req->queue->suspended = true;
-	request_end(req);
-}
-
-void request_break(struct request *req, const char *why)
-{
-	queue_break(req->queue, why);
-	request_end(req);
 }

@@ -36,8 +36,11 @@ struct request *request_get(uint32_t in_flight)
 	return &state.pool[state.touched++];
 }
 
-void request_put(struct request *req, uint32_t in_flight)
+bool request_put(struct request *req, uint32_t in_flight)
 {
+	bool waited_for = req->chain.long_slot > 0 ||
+			  (in_flight > 0 && state.shared_taken == SHARED_MAX);
+
 	if (in_flight > 0) {
 		ASSERT(state.shared_taken > 0);
 		state.shared_taken--;
@@ -48,6 +51,7 @@ void request_put(struct request *req, uint32_t in_flight)
 	req->queue = NULL;
 	req->next = state.free;
 	state.free = req;
+	return waited_for;
 }
 
 void request_cancel_all(const struct queue *queue)

@@ -98,6 +98,24 @@ int vring_pop(struct vring *ring, struct mem *mem, struct request *req, const ch
 	return ring->packed ? packed_pop(ring, mem, req, why) : split_pop(ring, mem, req, why);
 }
 
+int vring_look(struct vring *ring, struct mem *mem, struct request *req, const char **why)
+{
+	return ring->packed ? packed_look(ring, mem, req, why) : split_look(ring, mem, req, why);
+}
+
+void vring_take(struct vring *ring, struct chain *chain)
+{
+	if (ring->packed)
+		packed_take(ring, chain);
+	else
+		split_take(ring, chain);
+}
+
+void vring_look_back(struct vring *ring)
+{
+	ring->look = ring->last_avail;
+}
+
 void vring_push(struct vring *ring, const struct chain *chain, uint32_t written)
 {
 	if (ring->packed)

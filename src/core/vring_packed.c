@@ -61,7 +61,7 @@ int packed_map(
 
 static void set_places(struct vring *ring, uint16_t avail, uint16_t used)
 {
-	ring->last_avail = avail;
+	ring->last_avail = ring->look = avail;
 	ring->used_idx = ring->used_published = used;
 }
 
@@ -134,8 +134,8 @@ int packed_track(struct vring *ring, struct guest *region, uint16_t desc_num)
 
 bool packed_has_work(const struct vring *ring)
 {
-	uint16_t flags = guest_load16_acquire(slot(ring, ring->last_avail, FLAGS_OFF));
-	bool wrap = (ring->last_avail & WRAP) != 0;
+	uint16_t flags = guest_load16_acquire(slot(ring, ring->look, FLAGS_OFF));
+	bool wrap = (ring->look & WRAP) != 0;
 
 	return ((flags & PVIRTQ_DESC_F_AVAIL) != 0) == wrap &&
 	       ((flags & PVIRTQ_DESC_F_USED) != 0) != wrap;
@@ -216,28 +216,48 @@ static int pop_again(
 	return found;
 }
 
+int packed_look(struct vring *ring, struct mem *mem, struct request *req, const char **why)
+{
+	struct inflight *in = &ring->inflight;
+	struct walk w = { .at = ring->look };
+	uint16_t add_at = in->add_at;
+	int found;
+
+	if (!packed_has_work(ring))
+		return 0;
+	w.limit = (uint16_t)(ring->size - distance(ring, ring->used_published, ring->look));
+	chain_start(req, 0);
+	if (in->region && ring->look == ring->last_avail)
+		inflight_packed_begin(in);
+	found = walk(ring, mem, &req->chain, &w, why);
+	if (found <= 0) {
+		in->add_at = add_at;
+		return found;
+	}
+	chain_finish(req);
+	req->chain.last = in->add_to;
+	ring->look = w.at;
+	return found;
+}
+
+void packed_take(struct vring *ring, struct chain *chain)
+{
+	ring->last_avail = step(ring, ring->last_avail, chain->slots);
+	if (ring->inflight.region)
+		chain->entry = inflight_packed_take(&ring->inflight, chain->last, chain->slots);
+}
+
 int packed_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why)
 {
 	struct inflight *in = &ring->inflight;
-	struct walk w = { .at = ring->last_avail };
 	uint16_t entry;
 	int found;
 
 	if (in->resubmit_left > 0 && inflight_resubmit(in, &entry))
 		return pop_again(ring, mem, req, entry, why);
-	if (!packed_has_work(ring))
-		return 0;
-	w.limit = (uint16_t)(ring->size - distance(ring, ring->used_published, ring->last_avail));
-	chain_start(req, 0);
-	if (in->region)
-		inflight_packed_begin(in);
-	found = walk(ring, mem, &req->chain, &w, why);
-	if (found <= 0)
-		return found;
-	chain_finish(req);
-	ring->last_avail = w.at;
-	if (in->region)
-		req->chain.entry = inflight_packed_take(in, req->chain.slots);
+	found = packed_look(ring, mem, req, why);
+	if (found > 0)
+		packed_take(ring, &req->chain);
 	return found;
 }
 
@@ -292,7 +312,7 @@ static void event_set(struct vring *ring, uint16_t flags)
 void packed_arm(struct vring *ring)
 {
 	if (ring->event_idx) {
-		guest_store16(guest_at(ring->used, EVENT_DESC_OFF), ring->last_avail);
+		guest_store16(guest_at(ring->used, EVENT_DESC_OFF), ring->look);
 		event_set(ring, RING_EVENT_FLAGS_DESC);
 	} else if (ring->kicks_off) {
 		event_set(ring, RING_EVENT_FLAGS_ENABLE);

@@ -52,7 +52,7 @@ int split_map(
 
 static void set_indices(struct vring *ring, uint16_t last_avail, uint16_t used)
 {
-	ring->last_avail = ring->avail_idx = last_avail;
+	ring->last_avail = ring->look = ring->avail_idx = last_avail;
 	ring->used_idx = ring->used_published = used;
 }
 
@@ -78,9 +78,9 @@ int split_track(struct vring *ring, struct guest *region, uint16_t desc_num)
 
 bool split_has_work(struct vring *ring)
 {
-	if (ring->avail_idx == ring->last_avail)
+	if (ring->avail_idx == ring->look)
 		ring->avail_idx = guest_load16_acquire(guest_at(ring->avail, IDX_OFF));
-	return ring->avail_idx != ring->last_avail;
+	return ring->avail_idx != ring->look;
 }
 
 static struct virtq_desc desc_load(const struct vring *ring, uint16_t i)
@@ -139,6 +139,28 @@ static int walk_head(
 	return found;
 }
 
+int split_look(struct vring *ring, struct mem *mem, struct request *req, const char **why)
+{
+	int found;
+
+	if (!split_has_work(ring))
+		return 0;
+	if ((uint16_t)(ring->avail_idx - ring->last_avail) > ring->size) {
+		*why = "an avail index that jumps";
+		return -EINVAL;
+	}
+	found = walk_head(ring, mem, req, guest_load16(avail_entry(ring, ring->look)), why);
+	if (found > 0)
+		ring->look++;
+	return found;
+}
+
+void split_take(struct vring *ring, const struct chain *chain)
+{
+	ring->last_avail++;
+	inflight_split_take(&ring->inflight, chain->head);
+}
+
 int split_pop(struct vring *ring, struct mem *mem, struct request *req, const char **why)
 {
 	struct inflight *in = &ring->inflight;
@@ -151,18 +173,9 @@ int split_pop(struct vring *ring, struct mem *mem, struct request *req, const ch
 			inflight_retake(in, head);
 		return found;
 	}
-	if (!split_has_work(ring))
-		return 0;
-	if ((uint16_t)(ring->avail_idx - ring->last_avail) > ring->size) {
-		*why = "an avail index that jumps";
-		return -EINVAL;
-	}
-	head = guest_load16(avail_entry(ring, ring->last_avail));
-	found = walk_head(ring, mem, req, head, why);
-	if (found > 0) {
-		ring->last_avail++;
-		inflight_split_take(in, head);
-	}
+	found = split_look(ring, mem, req, why);
+	if (found > 0)
+		split_take(ring, &req->chain);
 	return found;
 }
 
@@ -199,7 +212,7 @@ bool split_publish(struct vring *ring)
 void split_arm(struct vring *ring)
 {
 	if (ring->event_idx) {
-		guest_store16(avail_event(ring), ring->last_avail);
+		guest_store16(avail_event(ring), ring->look);
 	} else if (ring->kicks_off) {
 		guest_store16(guest_at(ring->used, FLAGS_OFF), 0);
 		ring->kicks_off = false;

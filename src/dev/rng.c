@@ -97,11 +97,12 @@ static int rng_fill(struct rng *rng)
 	return n < 0 ? n : 0;
 }
 
-static bool rng_can_take(struct device *dev)
+static bool rng_can_take(struct device *dev, const struct queue *q)
 {
 	struct rng *rng = dev->state;
 	int error = rng->have == CHUNK || rng->ended ? 0 : rng_fill(rng);
 
+	(void)q;
 	if (error == -ENODATA) {
 		rng->ended = true;
 		log_error(dev->name, "%s: it has come to its end: the guest gets no more",

@@ -86,7 +86,7 @@ static void take(uint16_t entry)
 
 		inflight_packed_add(&record.in, &d);
 	}
-	taken = inflight_packed_take(&record.in, e->slots);
+	taken = inflight_packed_take(&record.in, record.in.add_to, e->slots);
 	if (record.honest && taken != entry)
 		fake_die("entry %u is free, and it takes %u", entry, taken);
 }

@@ -119,7 +119,7 @@ void prove_take(void)
 	if (nondet_bool())
 		inflight_packed_add(&in, &desc);
 	claim(sound(&in));
-	entry = inflight_packed_take(&in, nondet_u16());
+	entry = inflight_packed_take(&in, in.add_to, nondet_u16());
 	claim(entry < in.desc_num);
 	claim(sound(&in));
 }

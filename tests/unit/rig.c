@@ -164,9 +164,10 @@ static void stub_io_done(struct device *dev, struct request *req)
 	stub_answer(req);
 }
 
-static bool stub_can_take(struct device *dev)
+static bool stub_can_take(struct device *dev, const struct queue *q)
 {
 	(void)dev;
+	(void)q;
 	return !stub.full;
 }
 
@@ -175,6 +176,17 @@ static bool stub_look_again(struct device *dev)
 	(void)dev;
 	stub.looked++;
 	return stub.grown;
+}
+
+static bool stub_pulls(uint16_t index)
+{
+	return index == 0 && stub.on_turn;
+}
+
+static int stub_turn(struct device *dev, struct queue *q)
+{
+	(void)dev;
+	return stub.on_turn(q);
 }
 
 static struct device_class stub_class = {
@@ -190,6 +202,8 @@ static struct device_class stub_class = {
 	.config_set = stub_config_set,
 	.request = stub_request,
 	.io_done = stub_io_done,
+	.pulls = stub_pulls,
+	.turn = stub_turn,
 	.look_again = stub_look_again,
 };
 

@@ -32,6 +32,7 @@ struct stub {
 	uint32_t set_offset, set_len; /* of the last config_set */
 	bool set_migrate;
 	void (*on_request)(struct request *req); /* instead of all that */
+	int (*on_turn)(struct queue *q);         /* queue 0 is pulled, by this */
 };
 extern struct stub stub;
 
