@@ -57,7 +57,7 @@ load segments --segments=8 --indirect --depth=128 --queues=2 --buffers=300
 load depth-1 --depth=1 --wait=call
 load regions --mode=mix --segments=4 --regions=509 --depth=20
 load packed-regions --mode=mix --packed --regions=509 --wait=call
-load count --count=1000 --depth=7
+load count --count=200000 --depth=7
 check bare-pread "$BARE" pread "$tmp/image" 4096 0.05 0
 check bare-memcpy "$BARE" memcpy "$tmp/image" 4096 0.05 0
 
