@@ -30,7 +30,7 @@ enum { SMALL = CONFIG_RING_SIZE_MAX, LARGE = 32768, INDEX = 0x7fff };
  * to one more; and the slots of the chains that the device has.
  */
 static struct {
-	uint32_t published, used, avail, taken;
+	uint32_t published, used, avail, look, taken;
 } at;
 
 static uint16_t place(const struct vring *r, uint32_t slots)
@@ -48,10 +48,12 @@ static bool sound(const struct vring *r)
 	if (!r->packed || r->size == 0 || r->size > LARGE)
 		return false;
 	if (at.published >= 2u * r->size || r->used_published != place(r, at.published) ||
-		r->used_idx != place(r, at.used) || r->last_avail != place(r, at.avail))
+		r->used_idx != place(r, at.used) || r->last_avail != place(r, at.avail) ||
+		r->look != place(r, at.look))
 		return false;
 	/* What is not published may not be used again. */
-	if (at.published > at.used || at.used > at.avail || at.avail > at.published + r->size)
+	if (at.published > at.used || at.used > at.avail || at.avail > at.look ||
+		at.look > at.published + r->size)
 		return false;
 	/* A chain has a slot at least. */
 	if (r->unpublished > at.used - at.published ||
@@ -66,7 +68,7 @@ static bool sound(const struct vring *r)
 }
 
 /* The ghosts of a ring that has nothing pushed, and nothing taken in this life. */
-static void look(const struct vring *r)
+static void begin(const struct vring *r)
 {
 	at.taken = 0;
 	at.published = (r->used_idx & INDEX) + (r->used_idx > INDEX ? 0u : r->size);
@@ -74,6 +76,7 @@ static void look(const struct vring *r)
 	at.used = at.published;
 	if (at.avail < at.used)
 		at.avail += 2u * r->size;
+	at.look = at.avail;
 }
 
 /* A ring that was just started. */
@@ -91,7 +94,7 @@ static struct vring a_fresh_ring(uint16_t size_max, uint32_t base)
 	error = vring_start(&ring, base, nondet_u64(), &why);
 	claim(error == 0 || (error == -EINVAL && why));
 	assume(error == 0);
-	look(&ring);
+	begin(&ring);
 	claim(sound(&ring));
 	return ring;
 }
@@ -134,10 +137,12 @@ static struct vring a_ring(uint16_t size_max, uint16_t more_entries)
 	at.published = likely_u32(2u * ring.size - 1);
 	at.used = at.published + likely_u32(ring.size);
 	at.avail = at.used + likely_u32(at.published + ring.size - at.used);
+	at.look = at.avail + likely_u32(at.published + ring.size - at.avail);
 	at.taken = likely_u32(at.avail - at.used);
 	ring.used_published = FUZZING ? place(&ring, at.published) : nondet_u16();
 	ring.used_idx = FUZZING ? place(&ring, at.used) : nondet_u16();
 	ring.last_avail = FUZZING ? place(&ring, at.avail) : nondet_u16();
+	ring.look = FUZZING ? place(&ring, at.look) : nondet_u16();
 	ring.unpublished = likely_u16((uint16_t)(at.used - at.published));
 	ring.kicks_off = nondet_bool();
 	ring.held_back = nondet_u64();
@@ -165,7 +170,7 @@ void prove_track(void)
 	int again = vring_track(&ring, a_region(desc_num), desc_num, &why);
 
 	if (again >= 0)
-		look(&ring);
+		begin(&ring);
 	claim(sound(&ring));
 	claim(again == -EINVAL || (again >= 0 && again == ring.inflight.resubmit_left));
 	claim(again >= 0 ? ring.inflight.region != NULL : why && !ring.inflight.region);
@@ -177,14 +182,20 @@ static struct mem nothing;
 void prove_pop(void)
 {
 	static struct request req;
-	struct vring ring = a_ring(SMALL, 1), before = ring;
+	struct vring ring = a_ring(SMALL, 1), before;
 	const char *why = NULL;
-	int found = vring_pop(&ring, &nothing, &req, &why);
+	int found;
 
+	at.look = at.avail;
+	vring_look_back(&ring);
+	before = ring;
+	found = vring_pop(&ring, &nothing, &req, &why);
 	if (found == 1)
 		at.taken += req.chain.slots;
-	if (ring.last_avail != before.last_avail) /* else it is of an earlier life, or none */
+	if (ring.last_avail != before.last_avail) { /* else it is of an earlier life, or none */
 		at.avail += req.chain.slots;
+		at.look = at.avail;
+	}
 	claim(sound(&ring));
 	claim(found == 1 || found == 0 || ((found == -EINVAL || found == -EAGAIN) && why));
 	if (found == 1) {
@@ -193,6 +204,39 @@ void prove_pop(void)
 	} else {
 		claim(ring.last_avail == before.last_avail);
 	}
+}
+
+void prove_look(void)
+{
+	static struct request req;
+	struct vring ring = a_ring(SMALL, 1), before = ring;
+	const char *why = NULL;
+	int found = vring_look(&ring, &nothing, &req, &why);
+
+	if (found == 1)
+		at.look += req.chain.slots;
+	claim(sound(&ring));
+	claim(found == 1 || found == 0 || ((found == -EINVAL || found == -EAGAIN) && why));
+	claim(ring.last_avail == before.last_avail);
+	if (found == 1)
+		claim(chain_sound(&req) && req.chain.slots > 0 &&
+			(!ring.inflight.region || req.chain.last < ring.inflight.desc_num));
+}
+
+void prove_take(void)
+{
+	struct vring ring = a_ring(LARGE, LARGE - 1);
+	struct chain chain = { .head = nondet_u16(), .slots = nondet_u16(), .last = nondet_u16() };
+
+	/* From prove_look: it is the first of those that were looked at. */
+	assume(ring.inflight.resubmit_left == 0);
+	assume(chain.slots > 0 && chain.slots <= at.look - at.avail);
+	assume(!ring.inflight.region || chain.last < ring.inflight.desc_num);
+	vring_take(&ring, &chain);
+	at.avail += chain.slots;
+	at.taken += chain.slots;
+	claim(sound(&ring));
+	claim(!ring.inflight.region || chain.entry < ring.inflight.desc_num);
 }
 
 void prove_push(void)

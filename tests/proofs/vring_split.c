@@ -72,6 +72,7 @@ static struct vring a_ring(uint16_t size_max)
 	struct inflight *in = &ring.inflight;
 
 	ring.last_avail = nondet_u16();
+	ring.look = nondet_u16();
 	ring.avail_idx = nondet_u16();
 	ring.used_idx = nondet_u16();
 	ring.used_published = nondet_u16();
@@ -130,6 +131,26 @@ void prove_pop(void)
 		claim(req.chain.head < ring.size && chain_sound(&req));
 	else
 		claim(ring.last_avail == before.last_avail);
+}
+
+void prove_look(void)
+{
+	static struct request req;
+	struct vring ring = a_ring(SMALL), before = ring;
+	const char *why = NULL;
+	int found = vring_look(&ring, &nothing, &req, &why);
+
+	claim(sound(&ring));
+	claim(found == 1 || found == 0 || ((found == -EINVAL || found == -EAGAIN) && why));
+	claim(ring.last_avail == before.last_avail);
+	claim(ring.look == (uint16_t)(before.look + (found == 1)));
+	if (found == 1) {
+		claim(req.chain.head < ring.size && chain_sound(&req));
+		vring_take(&ring, &req.chain);
+		claim(sound(&ring));
+		vring_look_back(&ring);
+		claim(ring.look == (uint16_t)(before.last_avail + 1));
+	}
 }
 
 void prove_push(void)
