@@ -85,6 +85,8 @@ bool vring_publish(struct vring *ring);
 
 /* Whether there is something for vring_pop, or vring_look. */
 bool vring_has_work(struct vring *ring);
+/* Has the processor fetch what the next vring_pop will read first. */
+void vring_prefetch(const struct vring *ring);
 /* Asks for kicks for that, then looks again: true if there is work after all. */
 bool vring_arm(struct vring *ring);
 /* Asks for no kicks. */

@@ -21,6 +21,7 @@ int split_pop(struct vring *ring, struct mem *mem, struct request *req, const ch
 void split_push(struct vring *ring, const struct chain *chain, uint32_t written);
 bool split_publish(struct vring *ring);
 bool split_has_work(struct vring *ring);
+void split_prefetch(const struct vring *ring);
 void split_arm(struct vring *ring);
 void split_disarm(struct vring *ring);
 

@@ -260,8 +260,10 @@ bool queues_arm(void)
 bool queues_peek(void)
 {
 	for (struct queue *q = state.lists[QUEUE_IDLE].first; q; q = q->next[QUEUE_IDLE])
-		if (queue_works(q) && !q->starved && vring_has_work(&q->ring))
+		if (queue_works(q) && !q->starved && vring_has_work(&q->ring)) {
+			vring_prefetch(&q->ring);
 			queue_ready(q);
+		}
 	return queues_have_work();
 }
 

@@ -139,6 +139,12 @@ bool vring_has_work(struct vring *ring)
 	return ring->packed ? packed_has_work(ring) : split_has_work(ring);
 }
 
+void vring_prefetch(const struct vring *ring)
+{
+	if (!ring->packed)
+		split_prefetch(ring);
+}
+
 bool vring_arm(struct vring *ring)
 {
 	if (ring->packed)

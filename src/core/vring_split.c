@@ -209,6 +209,11 @@ bool split_publish(struct vring *ring)
 	       (uint16_t)(now - guest_load16(used_event(ring)) - 1) < (uint16_t)(now - old);
 }
 
+void split_prefetch(const struct vring *ring)
+{
+	__builtin_prefetch(avail_entry(ring, ring->look));
+}
+
 void split_arm(struct vring *ring)
 {
 	if (ring->event_idx) {

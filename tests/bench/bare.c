@@ -1,14 +1,16 @@
 /*
- * What the machine itself needs for the load's reads, in a bare loop: no rings, no other process.
+ * What the machine itself needs for the load's I/O, in a bare loop: no rings, no other process.
  *
- *     bare pread|memcpy FILE [BYTES [SECONDS [WARM-UP]]]
+ *     bare pread|pwrite|memcpy FILE [BYTES [SECONDS [WARM-UP]]]
  *
- * pread: a system call for each block, random, from the page cache. memcpy: copies from a mapping
- * that has all its pages. Into 32 buffers in turns, as a load of depth 32 has them. Prints a line
- * like the load's; its latencies are means of 16 operations, as reading the clock takes its time.
+ * pread, pwrite: a system call for each block, from or to the page cache. memcpy: copies from a
+ * mapping that has all its pages. Blocks of 4096 bytes are random, larger ones in order. Into 32
+ * buffers in turns, as a load of depth 32 has them. Prints a line like the load's; its latencies
+ * are means of 16 operations, as reading the clock takes its time.
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,9 +23,10 @@ enum { SLOTS = 32, PER_CLOCK = 16, BYTES_MAX = 1 << 20 };
 
 static struct {
 	int fd;
-	const unsigned char *map; /* NULL: pread */
+	const unsigned char *map; /* NULL: system calls */
+	bool write;
 	size_t bytes;
-	uint64_t blocks, random;
+	uint64_t blocks, next, random;
 } state = { .random = 88172645463325252u };
 
 /* Pages like a guest's. */
@@ -39,13 +42,20 @@ static void some(void)
 {
 	for (unsigned i = 0; i < PER_CLOCK; i++) {
 		static unsigned turn;
-		uint64_t at = figures_below(&state.random, state.blocks) * state.bytes;
+		uint64_t block = state.bytes > 4096 ? state.next++ % state.blocks
+						    : figures_below(&state.random, state.blocks);
+		uint64_t at = block * state.bytes;
 		unsigned char *to = slots + turn++ % SLOTS * state.bytes;
+		ssize_t n = (ssize_t)state.bytes;
 
 		if (state.map)
 			memcpy(to, state.map + at, state.bytes);
-		else if (pread(state.fd, to, state.bytes, (off_t)at) != (ssize_t)state.bytes)
-			die("pread");
+		else if (state.write)
+			n = pwrite(state.fd, to, state.bytes, (off_t)at);
+		else
+			n = pread(state.fd, to, state.bytes, (off_t)at);
+		if (n != (ssize_t)state.bytes)
+			die("a read or write");
 		__asm__ volatile("" ::"r"(to) : "memory"); /* the copy is wanted */
 	}
 }
@@ -54,7 +64,7 @@ static void open_file(const char *path, bool map)
 {
 	off_t size;
 
-	state.fd = open(path, O_RDONLY | O_CLOEXEC);
+	state.fd = open(path, (state.write ? O_RDWR : O_RDONLY) | O_CLOEXEC);
 	size = state.fd < 0 ? -1 : lseek(state.fd, 0, SEEK_END);
 	if (size < (off_t)state.bytes)
 		die(path);
@@ -74,8 +84,9 @@ int main(int argc, char **argv)
 	double seconds = argc > 4 ? strtod(argv[4], NULL) : 1;
 	uint64_t now;
 
+	state.write = argc > 1 && strcmp(argv[1], "pwrite") == 0;
 	state.bytes = argc > 3 ? strtoul(argv[3], NULL, 10) : 4096;
-	if (argc < 3 || (!map && strcmp(argv[1], "pread") != 0) || state.bytes == 0 ||
+	if (argc < 3 || (!map && !state.write && strcmp(argv[1], "pread") != 0) || state.bytes == 0 ||
 		state.bytes > BYTES_MAX) {
 		fprintf(stderr, "bare: see the head of tests/bench/bare.c for its options\n");
 		return 2;

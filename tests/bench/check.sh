@@ -59,6 +59,8 @@ load regions --mode=mix --segments=4 --regions=509 --depth=20
 load packed-regions --mode=mix --packed --regions=509 --wait=call
 load count --count=200000 --depth=7
 check bare-pread "$BARE" pread "$tmp/image" 4096 0.05 0
+cp "$tmp/image" "$tmp/copy"
+check bare-pwrite "$BARE" pwrite "$tmp/copy" 131072 0.05 0
 check bare-memcpy "$BARE" memcpy "$tmp/image" 4096 0.05 0
 
 # What is not as it was written is found.

@@ -103,7 +103,10 @@ measure()
 	# Who writes next does not pay for what the last one has left to be written.
 	case "$*" in *write*) sync "$(image_of "$image")" ;; esac
 	case $server in
-	bare-*) (on 0 "$BARE" "${server#bare-}" "$(image_of "$image")" 4096 "$SECONDS_EACH") ;;
+	bare-*)
+		bytes=$(echo "$*" | sed -n 's/.*--bytes=\([0-9]*\).*/\1/p')
+		(on 0 "$BARE" "${server#bare-}" "$(image_of "$image")" "${bytes:-4096}" "$SECONDS_EACH")
+		;;
 	*)
 		[ "$server" = yours ] || set -- --cpu="$(pid_of "$image.$server")" "$@"
 		(on 1 "$LOAD" --socket="$tmp/$image.$server" --seconds="$SECONDS_EACH" "$@")

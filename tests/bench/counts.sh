@@ -1,11 +1,12 @@
 # What is counted, not timed, so that the machine's noise does not matter. Sourced by run.sh.
 # shellcheck shell=sh disable=SC2154 # its variables
 
-# cpu_row NAME ROW REFERENCE TARGET: the processor time that another row has measured.
-cpu_row()
+# less_row NAME ROW COLUMN REFERENCE TARGET: what else another row has measured, of which less is
+# better. COLUMN is 2 for p50, 3 for p99, 4 for processor time.
+less_row()
 {
 	case $rows in "  " | *" $2 "*) ;; *) return 0 ;; esac
-	awk -v row="$2" -v shown="$1" -v reference="$3" -v target="$4" -v cpu=1 \
+	awk -v row="$2" -v shown="$1" -v measured="$3" -v reference="$4" -v target="$5" \
 		-v csv="$out/results.csv" -f tests/bench/row.awk "$tmp/raw"
 }
 

@@ -1,5 +1,5 @@
 # One row of the table, from lines of: row contestant round operations/s p50 p99 [cpu]
-# -v row= reference= target= csv= [-v cpu=1 shows processor time, of which less is better]
+# -v row= reference= target= csv= [-v measured=2|3|4: p50, p99, processor time: less is better]
 
 function median(c, column,    n, i, j, v, t) {
 	n = 0
@@ -24,15 +24,21 @@ function verdict(ratio,    middle) {
 	middle = median(reference, measured)
 	if (high - low > middle / 4)
 		return "too noisy to tell"
-	return (cpu ? ratio <= target : ratio >= target) ? "met" : "missed"
+	return (less ? ratio <= target : ratio >= target) ? "met" : "missed"
 }
 
 function number(v, format) {
 	return v == "" ? "-" : sprintf(format, v)
 }
 
+# A row of one column shows that alone.
+function shown_of(c, column) {
+	return less && column != measured ? "" : median(c, column)
+}
+
 BEGIN {
-	measured = cpu ? 4 : 1
+	less = measured > 1
+	measured = less ? measured : 1
 }
 
 $1 == row {
@@ -41,7 +47,7 @@ $1 == row {
 	known[$2]
 	if ($3 > rounds)
 		rounds = $3
-	if ($4 == "failed" || (cpu && $7 == ""))
+	if ($4 == "failed" || (less && $(measured + 3) == ""))
 		next
 	for (i = 1; i <= 4; i++)
 		value[$2, $3, i] = $(i + 3)
@@ -55,22 +61,22 @@ END {
 				value[c, i, "ratio"] = value[c, i, measured] / value[reference, i, measured]
 		ratio = median(c, "ratio")
 		middle = median(c, measured)
-		if (middle == "" && cpu)
+		if (middle == "" && less)
 			continue
 		spread = middle == "" ? "-" : sprintf("-%d%% +%d%%", (1 - low / middle) * 100 + 0.5,
 			(high / middle - 1) * 100 + 0.5)
 		said = k == 1 ? verdict(ratio) : ""
 		if (k == 1)
-			line = sprintf("%s %s of %s: %s", cpu ? "<=" : ">=", target, reference, said)
+			line = sprintf("%s %s of %s: %s", less ? "<=" : ">=", target, reference, said)
 		else
 			line = ""
 		printf "%-16s %-16s %9s %8s %8s %7s %-11s %6s %s\n", k == 1 ? shown : "", c,
-			number(cpu ? "" : median(c, 1), "%d"), number(cpu ? "" : median(c, 2), "%.1f"),
-			number(cpu ? "" : median(c, 3), "%.1f"), number(median(c, 4), "%.2f"),
+			number(shown_of(c, 1), "%d"), number(shown_of(c, 2), "%.1f"),
+			number(shown_of(c, 3), "%.1f"), number(shown_of(c, 4), "%.2f"),
 			spread, number(ratio, "%.2f"), line
 		median(c, measured)
-		print shown "," c "," (cpu ? "" : middle) "," low "," high "," \
-			(cpu ? "" : median(c, 2)) "," (cpu ? "" : median(c, 3)) "," median(c, 4) "," \
+		print shown "," c "," (less ? "" : middle) "," low "," high "," \
+			shown_of(c, 2) "," shown_of(c, 3) "," shown_of(c, 4) "," \
 			ratio "," reference "," (k == 1 ? target : "") "," said >>csv
 	}
 }

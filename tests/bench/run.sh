@@ -79,24 +79,30 @@ vubox='vubox vubox-uring vubox-mmap'
 # shellcheck disable=SC2086 # lists of contestants
 {
 row read-32 disk qsd-io_uring 3.0 --depth=32 $vubox $qsd
-cpu_row cpu-32 read-32 qsd-io_uring 0.5
+less_row cpu-32 read-32 4 qsd-io_uring 0.5
+less_row p50-32 read-32 2 qsd-io_uring 0.7
+less_row p99-32 read-32 3 qsd-io_uring 0.7
 row read-32-threads disk qsd-threads 8.0 --depth=32 vubox qsd-threads
-row read-32-bare disk bare-pread 0.85 --depth=32 vubox bare-pread
+row read-32-bare disk bare-pread 0.85 --depth=32 vubox bare-pread bare-memcpy
 row read-128 disk qsd-io_uring 3.0 --depth=128 vubox $qsd
 row tmpfs-32 shm bare-memcpy 0.6 --depth=32 vubox bare-memcpy vubox-uring qsd-io_uring
 row depth-1-call disk qsd-io_uring 1.3 '--depth=1 --wait=call' vubox $qsd
+less_row p50-1-call depth-1-call 2 qsd-io_uring 0.7
+less_row p99-1-call depth-1-call 3 qsd-io_uring 0.7
 row depth-1-poll disk qsd-io_uring 1.3 --depth=1 vubox $qsd
 row write-32 disk qsd-io_uring 1.0 '--depth=32 --mode=write' $vubox $qsd
-row seqread-16 disk qsd-io_uring 1.3 '--depth=16 --bytes=131072 --mode=seqread' vubox $qsd
-row seqwrite-16 disk qsd-io_uring 1.3 '--depth=16 --bytes=131072 --mode=seqwrite' vubox $qsd
+row seqread-16 disk qsd-io_uring 1.3 '--depth=16 --bytes=131072 --mode=seqread' \
+	vubox $qsd bare-pread bare-memcpy
+row seqwrite-16 disk qsd-io_uring 1.3 '--depth=16 --bytes=131072 --mode=seqwrite' \
+	vubox $qsd bare-pwrite
 row seqread-4 disk qsd-io_uring 1.3 '--depth=4 --bytes=131072 --mode=seqread' vubox $qsd
 row packed disk split 1.0 --depth=32 packed=vubox,--packed split=vubox
 row 16-devices disk one-device 0.97 --depth=32 16-devices one-device=vubox
 row 509-regions disk 1-region 0.90 '--depth=32 --buffers=509' 509-regions=vubox,--regions=509 \
 	1-region=vubox
-for n in 1 2 4 8; do
-	row "queues-$n" disk qsd-io_uring 2.0 "--depth=32 --queues=$n" vubox qsd-io_uring
-done
+row queues disk 1-queue 0.90 --depth=32 8-queues=vubox,--queues=8 4-queues=vubox,--queues=4 \
+	2-queues=vubox,--queues=2 1-queue=vubox
+row queues-8 disk qsd-io_uring 3.0 '--depth=32 --queues=8' vubox qsd-io_uring
 }
 count_rows
 
