@@ -10,11 +10,15 @@
 /* Bytes that one request gets at most; a driver asks again for more. */
 enum { CHUNK = 4096, QUEUE_SIZE_MAX = CONFIG_RING_SIZE_MAX };
 
-enum { OPT_SOURCE };
+enum { OPT_SOURCE, OPT_MAX_BYTES, OPT_PERIOD_MS };
 
 static const struct option options[] = {
 	[OPT_SOURCE] = { "source", 0, OPTION_TEXT, "PATH", NULL, 0, 0,
 		"read the bytes from here, not from getrandom(2)" },
+	[OPT_MAX_BYTES] = { "max-bytes", 0, OPTION_SIZE, "N", NULL, 1, INT64_MAX,
+		"give the guest at most so many bytes a period" },
+	[OPT_PERIOD_MS] = { "period-ms", 0, OPTION_NUMBER, "N", "1000", 1, 86400000,
+		"how long a period of --max-bytes is" },
 };
 
 struct rng {
@@ -24,6 +28,8 @@ struct rng {
 	bool ended;
 	uint8_t bytes[CHUNK]; /* read and not yet given out */
 	uint32_t have;
+	uint64_t quota, quota_left; /* bytes of a period; 0: there is no limit */
+	uint64_t period_ns, period_end_ns;
 	struct loop_timer retry;
 	struct log_limit limit;
 };
@@ -39,6 +45,8 @@ static int rng_open(struct device *dev, const struct option_value *values)
 
 	ASSERT(state.count <= CONFIG_DEVICES_MAX);
 	rng->source = values[OPT_SOURCE].text;
+	rng->quota = values[OPT_MAX_BYTES].number;
+	rng->period_ns = values[OPT_PERIOD_MS].number * 1000000;
 	if (rng->source) {
 		rng->fd = port_stream_open(rng->source, &rng->endless);
 		if (rng->fd < 0) {
@@ -64,6 +72,23 @@ static void rng_close(struct device *dev)
 static void rng_again(void *owner)
 {
 	device_ready(owner);
+}
+
+/* Whether the guest may get bytes in this period; else it gets a turn in the next. */
+static bool rng_may_give(struct device *dev)
+{
+	struct rng *rng = dev->state;
+	uint64_t now = rng->quota > 0 ? out_now_ns() : 0;
+
+	if (rng->quota == 0)
+		return true;
+	if (now >= rng->period_end_ns) {
+		rng->period_end_ns = now + rng->period_ns;
+		rng->quota_left = rng->quota;
+	}
+	if (rng->quota_left == 0 && !rng->retry.set)
+		loop_timer_set(&rng->retry, rng->period_end_ns, rng_again, dev);
+	return rng->quota_left > 0;
 }
 
 /*
@@ -100,9 +125,12 @@ static int rng_fill(struct rng *rng)
 static bool rng_can_take(struct device *dev, const struct queue *q)
 {
 	struct rng *rng = dev->state;
-	int error = rng->have == CHUNK || rng->ended ? 0 : rng_fill(rng);
+	int error;
 
 	(void)q;
+	if (!rng_may_give(dev))
+		return false;
+	error = rng->have == CHUNK || rng->ended ? 0 : rng_fill(rng);
 	if (error == -ENODATA) {
 		rng->ended = true;
 		log_error(dev->name, "%s: it has come to its end: the guest gets no more",
@@ -121,6 +149,9 @@ static void rng_request(struct device *dev, struct request *req)
 	struct rng *rng = dev->state;
 	uint32_t len = (uint32_t)num_min(rng->have, writer_left(&req->out));
 
+	if (rng->quota > 0)
+		len = (uint32_t)num_min(len, rng->quota_left);
+
 	/* 5.4.6: no readable buffers. An address that is nowhere gets nothing. */
 	if (reader_left(&req->in) > 0) {
 		request_break(req, "a readable buffer to the entropy device");
@@ -131,6 +162,7 @@ static void rng_request(struct device *dev, struct request *req)
 		return;
 	}
 	rng->have -= len;
+	rng->quota_left -= rng->quota > 0 ? len : 0;
 	/* What a guest has got is nobody else's. */
 	for (uint32_t i = 0; i < len; i++)
 		rng->bytes[rng->have + i] = 0;

@@ -161,6 +161,46 @@ CASE(a_file_ends)
 	CHECK_TEXT(fake.log, "");
 }
 
+/* 100 bytes in each 250 ms: the rest of a period's requests waits for the next one. */
+CASE(a_limit_of_bytes_a_period)
+{
+	uint64_t began;
+
+	fake_reset(1);
+	start("vubox rng -s /s --max-bytes=100 --period-ms=250");
+	began = fake.now_ns;
+	CHECK_EQ(ask(64), 64);
+	CHECK_EQ(ask(64), 36);
+	CHECK(fake.now_ns < began + 200000000);
+	CHECK_EQ(ask(64), 64); /* rig_run has let the clock run to the timer */
+	CHECK(fake.now_ns >= began + 250000000);
+	CHECK(fake.now_ns < began + 300000000);
+	CHECK_EQ(ask(4096), 36);
+	CHECK_EQ(ask(4096), 100);
+	CHECK(fake.now_ns >= began + 500000000);
+	CHECK(fake.now_ns < began + 600000000);
+}
+
+/* What was not taken in a period is not added to the next. */
+CASE(a_limit_does_not_add_up)
+{
+	fake_reset(1);
+	start("vubox rng -s /s --max-bytes=100 --period-ms=250");
+	CHECK_EQ(ask(10), 10);
+	fake.now_ns += 10000000000;
+	CHECK_EQ(ask(4096), 100);
+	CHECK_EQ(ask(0), 0);
+}
+
+CASE(a_period_without_a_limit)
+{
+	fake_reset(1);
+	start("vubox rng -s /s --period-ms=100000");
+	for (unsigned i = 0; i < 10; i++)
+		CHECK_EQ(ask(4096), 4096);
+	CHECK(fake.now_ns < 2000000000);
+}
+
 CASE(a_source_that_cannot_be_opened)
 {
 	fake_reset(1);
