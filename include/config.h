@@ -92,6 +92,11 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #define CONFIG_WORDS_MAX 512
 #endif
 
+/* Times that repeatable options are given, over all devices. */
+#ifndef CONFIG_ITEMS_MAX
+#define CONFIG_ITEMS_MAX 64
+#endif
+
 /* Bytes of /etc/passwd and of /etc/group, where names of users are looked up. */
 #ifndef CONFIG_USERS_FILE_MAX
 #define CONFIG_USERS_FILE_MAX (256 << 10)

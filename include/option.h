@@ -5,7 +5,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum option_kind { OPTION_FLAG, OPTION_TEXT, OPTION_NUMBER, OPTION_SIZE, OPTION_CHOICE };
+enum option_kind {
+	OPTION_FLAG,
+	OPTION_TEXT,
+	OPTION_NUMBER,
+	OPTION_SIZE,
+	OPTION_CHOICE,
+	OPTION_LIST /* a text, and each time that it is given counts */
+};
 
 struct option {
 	const char *name;       /* without the dashes */
@@ -18,9 +25,19 @@ struct option {
 	const char *help;
 };
 
-/* number: of numbers, sizes (bytes), and the place of a choice among its words. */
+/* The texts of a list, in their order. */
+struct option_item {
+	const char *text;
+	struct option_item *next;
+};
+
+/*
+ * number: of numbers, sizes (bytes), and the place of a choice among its words. text: of a list,
+ * the last one.
+ */
 struct option_value {
 	const char *text;
+	struct option_item *list;
 	uint64_t number;
 	bool given;
 };

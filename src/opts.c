@@ -7,6 +7,12 @@
 #include "num.h"
 #include "text.h"
 
+static struct {
+	struct option_item items[CONFIG_ITEMS_MAX]; /* of lists */
+	uint32_t count;
+	char *words[CONFIG_WORDS_MAX]; /* of a line of the config file */
+} state;
+
 static const struct option common[OPT_COMMON_COUNT] = {
 	[OPT_SOCKET_PATH] = { "socket-path", 's', OPTION_TEXT, "PATH", NULL, 0, 0,
 		"listen on this unix socket (or connect to it: --client)" },
@@ -103,6 +109,24 @@ static int parse_choice(const char *text, const char *choices)
 	}
 }
 
+/* Adds a text to a list's; false after one line. */
+static bool list_add(
+	const char *name, const struct option *o, const char *text, struct option_value *value)
+{
+	struct option_item **last = &value->list;
+
+	if (state.count == CONFIG_ITEMS_MAX) {
+		log_error(name, "--%s=%s: there are %d such options already", o->name, text,
+			CONFIG_ITEMS_MAX);
+		return false;
+	}
+	while (*last)
+		last = &(*last)->next;
+	*last = &state.items[state.count++];
+	**last = (struct option_item){ .text = text };
+	return true;
+}
+
 /* Sets a value from its text; false after one line. */
 static bool option_set(
 	const char *name, const struct option *o, const char *text, struct option_value *value)
@@ -124,6 +148,8 @@ static bool option_set(
 			return false;
 		}
 		n = (uint64_t)place;
+	} else if (o->kind == OPTION_LIST && !list_add(name, o, text, value)) {
+		return false;
 	}
 	value->text = text;
 	value->number = n;
@@ -280,7 +306,6 @@ static char *next_word(char **text, bool *unclosed)
 static int config_line(
 	const char *where, char *line, int (*fn)(const char *where, int count, char **words))
 {
-	static char *words[CONFIG_WORDS_MAX];
 	bool unclosed = false;
 	int count = 0;
 	char *word;
@@ -294,9 +319,9 @@ static int config_line(
 			log_error(where, "too many words");
 			return EXIT_USAGE;
 		}
-		words[count++] = word;
+		state.words[count++] = word;
 	}
-	return count > 0 ? fn(where, count, words) : EXIT_OK;
+	return count > 0 ? fn(where, count, state.words) : EXIT_OK;
 }
 
 int opts_config(const char *path, char *text, int (*fn)(const char *where, int count, char **words))

@@ -8,7 +8,7 @@
 #include "num.h"
 #include "unit.h"
 
-enum { FLAG, TEXT, NUMBER, SIZE, CHOICE, COUNT };
+enum { FLAG, TEXT, NUMBER, SIZE, CHOICE, LIST, COUNT };
 
 static const struct option options[COUNT] = {
 	[FLAG] = { "flag", 'F', OPTION_FLAG, NULL, NULL, 0, 0, "a flag" },
@@ -16,6 +16,7 @@ static const struct option options[COUNT] = {
 	[NUMBER] = { "number", 'n', OPTION_NUMBER, "N", "7", 1, 100, "a number" },
 	[SIZE] = { "size", 0, OPTION_SIZE, "N", NULL, 512, INT64_MAX, "a size" },
 	[CHOICE] = { "choice", 0, OPTION_CHOICE, "one|two|twofold", "two", 0, 0, "a choice" },
+	[LIST] = { "list", 'l', OPTION_LIST, "TEXT", NULL, 0, 0, "any number of texts" },
 };
 static const struct device_class class = {
 	.name = "dev", .summary = "a device", .options = options, .option_count = COUNT
@@ -68,6 +69,33 @@ CASE(options_of_the_process)
 	CHECK_EQ(common[OPT_SANDBOX].number, 1);
 	CHECK_USAGE("-s /s --sandbox=on", "--sandbox=on: not one of off|seccomp|full");
 	CHECK_USAGE("-s /s --user", "--user needs a value");
+}
+
+CASE(a_list_of_texts)
+{
+	const struct option_item *i;
+
+	CHECK_EQ(parse("-s /s --list=one -l two --list three --list="), EXIT_OK);
+	i = values[LIST].list;
+	CHECK(values[LIST].given && i);
+	CHECK_TEXT(i->text, "one");
+	CHECK_TEXT(i->next->text, "two");
+	CHECK_TEXT(i->next->next->text, "three");
+	CHECK_TEXT(i->next->next->next->text, "");
+	CHECK(!i->next->next->next->next);
+	CHECK_EQ(parse("-s /s -l four"), EXIT_OK); /* another device's */
+	CHECK_TEXT(values[LIST].list->text, "four");
+	CHECK(!values[LIST].list->next);
+	CHECK_EQ(parse("-s /s"), EXIT_OK);
+	CHECK(!values[LIST].given && !values[LIST].list);
+	CHECK_USAGE("-s /s --list", "--list needs a value");
+}
+
+CASE(more_texts_than_there_is_room_for)
+{
+	for (unsigned i = 0; i < CONFIG_ITEMS_MAX / 2; i++)
+		CHECK_EQ(parse("-s /s --list=a --list=b"), EXIT_OK);
+	CHECK_USAGE("-s /s --list=c", "--list=c: there are 64 such options already");
 }
 
 CASE(every_form_of_an_option)
