@@ -102,6 +102,26 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #define CONFIG_USERS_FILE_MAX (256 << 10)
 #endif
 
+/* Ports of all console devices, and those of one of them (beside its console). */
+#ifndef CONFIG_CONSOLE_PORTS
+#define CONFIG_CONSOLE_PORTS 32
+#endif
+#ifndef CONFIG_CONSOLE_NAMED
+#define CONFIG_CONSOLE_NAMED 15
+#endif
+
+/*
+ * Bytes of a port's output that whoever reads it has not taken yet; a write of Linux' port files
+ * has 32 KiB. And of its input that the guest has not taken.
+ */
+#ifndef CONFIG_CONSOLE_OUTPUT
+#define CONFIG_CONSOLE_OUTPUT 32768
+#endif
+#ifndef CONFIG_CONSOLE_INPUT
+#define CONFIG_CONSOLE_INPUT 4096
+#endif
+_Static_assert((CONFIG_CONSOLE_OUTPUT & (CONFIG_CONSOLE_OUTPUT - 1)) == 0, "a ring of bytes");
+
 /* Entries of the io_uring submission queue: the largest batch of one system call. */
 #ifndef CONFIG_URING_ENTRIES
 #define CONFIG_URING_ENTRIES 128

@@ -22,6 +22,9 @@ struct device {
 	struct session session;
 };
 
+/* What one device may name in its `paths`. */
+enum { DEVICE_PATHS = CONFIG_CONSOLE_NAMED + 1 };
+
 struct device_class {
 	const char *name;          /* the word on the command line */
 	const char *summary;       /* for --list and --help: one line */
@@ -38,6 +41,16 @@ struct device_class {
 	 */
 	int (*open)(struct device *dev, const struct option_value *values);
 	void (*close)(struct device *dev);
+	/*
+	 * Makes what is to belong to the user that serves (--user), where its --chroot is: sockets.
+	 * As `open` otherwise. NULL: nothing.
+	 */
+	int (*listen)(struct device *dev);
+	/*
+	 * Stores the paths that it connects to, removes or opens again while it serves (at most
+	 * DEVICE_PATHS): their number. NULL: none.
+	 */
+	unsigned (*paths)(const struct device *dev, struct port_cage_path *paths);
 
 	/* Feature bits of the device itself; the core adds those of rings and transport. */
 	uint64_t (*features)(const struct device *dev);
@@ -82,6 +95,8 @@ struct device_class {
 
 	/* SIGHUP, with nothing in flight: true if the configuration space has changed. */
 	bool (*look_again)(struct device *dev);
+	/* SIGWINCH, at any time: true if the configuration space has changed. NULL: never. */
+	bool (*resized)(struct device *dev);
 };
 
 /* The table of devices, in the order of --list; NULL ends it. */

@@ -29,8 +29,11 @@ void port_close(int fd);
 /* Reads a whole file of at most `size` bytes into buf: its length, or -EFBIG. */
 int port_read_file(const char *path, char *buf, size_t size);
 
-/* Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed. */
-enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN };
+/*
+ * Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed,
+ * WINCH at the size of a terminal.
+ */
+enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN, PORT_SIGNAL_RESIZE };
 
 /* From now on these signals are events of the descriptor that is returned. */
 int port_signals_open(void);
@@ -52,11 +55,15 @@ int port_chroot(const char *path);
 /* Becomes that user, in that group only, for good. */
 int port_user_become(const struct port_user *user);
 
-/* What is still done with a path later: its socket file is removed, or (client) connected to. */
+/*
+ * What is still done with a path later: its socket file is removed, or (client) connected to, or
+ * (log) it is opened again, and renamed in its directory.
+ */
 struct port_cage_path {
 	const char *path;
-	bool client;
+	bool client, log;
 };
+enum { PORT_CAGE_CLIENT = 1, PORT_CAGE_LOG = 2 };
 
 /*
  * Each of these is for good. No privileges can be gained any more; capabilities are dropped but for
@@ -65,12 +72,16 @@ struct port_cage_path {
 int port_cage_privileges(bool with_paths);
 /* Nothing can be done with paths but that, nothing with TCP: the version of landlock's ABI. */
 int port_cage_landlock(const struct port_cage_path *paths, unsigned count);
-/* Only the system calls that serving makes (port/calls.sh): any other ends the process. */
-int port_cage_seccomp(bool client);
+/*
+ * Only the system calls that serving makes (port/calls.sh): any other ends the process. `needs` is
+ * of PORT_CAGE_…: what only those paths need.
+ */
+int port_cage_seccomp(unsigned needs);
 
 /* ---- waiting ---- */
 
-enum port_trigger { PORT_LEVEL, PORT_EDGE };
+/* EDGE_ANY: whenever it becomes readable or writable, it was so before or not. */
+enum port_trigger { PORT_LEVEL, PORT_EDGE, PORT_EDGE_ANY };
 
 int port_wait_open(void);
 int port_wait_add(int fd, uint64_t token, enum port_trigger trigger);
@@ -275,5 +286,29 @@ int port_random(void *buf, size_t len);
 int port_stream_open(const char *path, bool *endless);
 /* What is there now, at most len: 0 at the end, -EAGAIN if nothing. */
 int port_stream_read(int fd, void *buf, size_t len);
+/* Writes what can be written now, at most len: -EAGAIN if nothing. */
+int port_stream_write(int fd, const void *buf, size_t len);
+
+/* ---- terminals and logs ---- */
+
+/* A new pseudo-terminal that is in raw mode, and its name. *slave is to be kept open as long. */
+int port_pty_open(char *name, size_t size, int *slave);
+/* A descriptor for the same as fd (0 or 1), which has a flag of its own that it does not block. */
+int port_stdio_open(int fd);
+/*
+ * Puts a terminal into raw mode, but for its output, where our own lines may go. There is one such
+ * terminal; port_terminal_restore makes it what it was. -ENOTTY: it is none.
+ */
+int port_terminal_raw(int fd);
+void port_terminal_restore(void);
+int port_terminal_size(int fd, uint16_t *cols, uint16_t *rows);
+
+/* A symlink at path; one that was left there is replaced. port_unlisten removes it. */
+int port_link(const char *path, const char *target, struct port_socket_id *id);
+
+/* Opens a file to append to it, makes it if it is not there; *size is what it has. */
+int port_log_open(const char *path, uint64_t *size);
+/* Renames path to path.1, path.1 to path.2, and so on; the one behind path.COUNT is gone. */
+int port_log_rotate(const char *path, unsigned count);
 
 #endif

@@ -87,7 +87,9 @@ int port_cage_privileges(bool with_paths)
 enum {
 	LANDLOCK_VERSION = 1,
 	LANDLOCK_PATH_BENEATH = 1,
+	FS_WRITE_FILE = 1 << 1,
 	FS_REMOVE_FILE = 1 << 5,
+	FS_MAKE_FILE = 1 << 8,
 	FS_RESOLVE_UNIX = 1 << 16,
 	TCP_BIND_AND_CONNECT = 3,
 	ABSTRACT_SOCKETS_AND_SIGNALS = 3,
@@ -114,14 +116,21 @@ static uint64_t landlock_fs(long abi)
 	return (1u << rights) - 1;
 }
 
-/* Lets a socket file be removed, or (client) connected to, as far as that was forbidden. */
+/* What is allowed below the directory of a path. */
+static uint64_t landlock_rights(const struct port_cage_path *path)
+{
+	if (path->log)
+		return FS_WRITE_FILE | FS_MAKE_FILE | FS_REMOVE_FILE;
+	return path->client ? FS_RESOLVE_UNIX : FS_REMOVE_FILE;
+}
+
+/* Lets be done with a path what is to be done with it, as far as that was forbidden. */
 static int landlock_allow(int ruleset, const struct port_cage_path *path, uint64_t forbidden)
 {
 	char dir[128];
 	const char *slash = strrchr(path->path, '/');
 	int dir_len = slash ? (int)(slash - path->path) + 1 : 0, error = 0;
-	struct landlock_beneath rule = { .allowed = forbidden & (path->client ? FS_RESOLVE_UNIX
-									      : FS_REMOVE_FILE) };
+	struct landlock_beneath rule = { .allowed = forbidden & landlock_rights(path) };
 
 	if (rule.allowed == 0)
 		return 0;
@@ -219,12 +228,12 @@ struct program {
 };
 
 /* A call that is allowed if one of its arguments is right. */
-enum { ANY, CLIENT };
+enum { ANY, CLIENT = PORT_CAGE_CLIENT, LOG = PORT_CAGE_LOG };
 enum { EQUALS, LACKS, IS_SELF };
 struct rule {
 	uint16_t number;
 	uint8_t argument;
-	uint8_t when : 1, test : 2;
+	uint8_t when : 2, test : 2;
 	uint32_t value;
 };
 
@@ -276,7 +285,7 @@ enum {
  * kernel finds out once which are always allowed, and does not run the filter for them. Arguments
  * are ints to the kernel: it does not look at their upper halves, so neither do we.
  */
-static uint16_t make_filter(struct instruction filter[INSTRUCTIONS_MAX], bool client)
+static uint16_t make_filter(struct instruction filter[INSTRUCTIONS_MAX], unsigned needs)
 {
 	struct instruction *at = filter;
 
@@ -287,7 +296,7 @@ static uint16_t make_filter(struct instruction filter[INSTRUCTIONS_MAX], bool cl
 		at[0].operand = calls[i];
 	}
 	for (const struct rule *r = rules; r < rules + countof(rules); r++) {
-		if (r->when == CLIENT && !client)
+		if (r->when != ANY && (r->when & needs) == 0)
 			continue;
 		memcpy(at, for_rule, sizeof(for_rule));
 		at[0].operand = r->number;
@@ -311,10 +320,10 @@ static void refused(int signal_number, siginfo_t *info, void *context)
 }
 
 /* calls at the start: getpid seccomp */
-int port_cage_seccomp(bool client)
+int port_cage_seccomp(unsigned needs)
 {
 	struct instruction filter[INSTRUCTIONS_MAX];
-	struct program program = { make_filter(filter, client), filter };
+	struct program program = { make_filter(filter, needs), filter };
 
 	if (MACHINE == EM_NONE || SANITIZED)
 		return -EOPNOTSUPP;

@@ -9,6 +9,7 @@
 #
 #     /* calls: poll write fcntl(F_GETFL) */    at any time
 #     /* calls of a client: connect */          with --client only
+#     /* calls of a log: rename */              where a device writes one
 #     /* calls at the start: open */            only before the cage is closed
 #     /* calls: nothing */
 #
@@ -35,6 +36,9 @@ made_of='
 	fstat         glibc32  statx fstatat64 fstat64
 	fstatfs                fstatfs64|fstatfs
 	ftruncate              ftruncate64|ftruncate
+	open            musl   open|openat fcntl(F_SETFD)
+	open            glibc  openat
+	rename                 rename|renameat|renameat2
 	lstat         musl64   lstat|newfstatat|statx
 	lstat         musl32   statx lstat64|fstatat64
 	lstat         glibc64  newfstatat|statx
@@ -48,6 +52,8 @@ made_of='
 	sigaction              rt_sigaction rt_sigprocmask
 	signal                 rt_sigaction rt_sigprocmask
 	sigprocmask            rt_sigprocmask
+	tcgetattr              ioctl(TCGETS)
+	tcsetattr              ioctl(TCSETS)
 	unlink                 unlink|unlinkat
 '
 # Which argument, counted from 0, is the one in brackets.
@@ -82,12 +88,12 @@ list=$({
 		if (argument == "" && when == "ANY")
 			plain[name[i]] = 1
 		else if (argument == "")
-			of_client[name[i]] = 1
+			rule[name[i], when, "0, LACKS, 0"] = 1
 		else
-			print "RULE(" name[i] ", " when ", " place[function_name] ", " \
+			rule[name[i], when, place[function_name] ", " \
 				(argument == "self" ? "IS_SELF, 0" : \
 				argument ~ /^!/ ? "LACKS, " substr(argument, 2) : \
-				"EQUALS, " argument) ")"
+				"EQUALS, " argument)] = 1
 	}
 
 	# A word of a line: function or function(argument).
@@ -106,7 +112,7 @@ list=$({
 		}
 		n = split(parts[name], part, " ")
 		for (i = 1; i <= n; i++)
-			if (part[i] ~ /^fcntl\(/ && name != "fcntl")
+			if (part[i] ~ /^(fcntl|ioctl)\(/ && name !~ /^(fcntl|ioctl)$/)
 				take(when, part[i])
 			else
 				put(when, name, part[i] argument)
@@ -135,13 +141,13 @@ list=$({
 					parts[word[1]] = parts[word[1]] " " word[k]
 			}
 		}
-		if ($0 !~ /^\/\* calls( of a client| at the start)?: [^*]*[^ *] \*\/$/)
+		if ($0 !~ /^\/\* calls( of a client| of a log| at the start)?: [^*]*[^ *] \*\/$/)
 			fail("not as it should be: " $0)
 		if ($2 $3 $4 == "callsatthe")
 			next
 		n = split($0, word, " ")
 		for (i = $2 == "calls:" ? 3 : 6; i < n; i++)
-			take($2 == "calls:" ? "ANY" : "CLIENT", word[i])
+			take($2 == "calls:" ? "ANY" : $5 == "log:" ? "LOG" : "CLIENT", word[i])
 	}
 
 	END {
@@ -149,9 +155,13 @@ list=$({
 			fail("the compiler says nothing")
 		for (name in plain)
 			print "CALL(" name ")"
-		for (name in of_client)
-			if (!(name in plain))
-				print "RULE(" name ", CLIENT, 0, LACKS, 0)"
+		# What is always allowed needs no rule for some.
+		for (key in rule) {
+			split(key, word, SUBSEP)
+			if (!(word[1] in plain) && (word[2] == "ANY" || \
+					!((word[1], "ANY", word[3]) in rule)))
+				print "RULE(" word[1] ", " word[2] ", " word[3] ")"
+		}
 	}')
 echo '/* Made by port/calls.sh of the lines "calls" in port/. */'
 echo "$list" | LC_ALL=C sort -u

@@ -154,6 +154,7 @@ int port_signals_open(void)
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGWINCH);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
@@ -173,7 +174,11 @@ enum port_signal port_signals_next(int fd)
 
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return PORT_SIGNAL_NONE;
-	return info.ssi_signo == SIGHUP ? PORT_SIGNAL_AGAIN : PORT_SIGNAL_END;
+	switch (info.ssi_signo) {
+	case SIGHUP: return PORT_SIGNAL_AGAIN;
+	case SIGWINCH: return PORT_SIGNAL_RESIZE;
+	default: return PORT_SIGNAL_END;
+	}
 }
 
 enum { NONBLOCK = 1 }; /* GRND_NONBLOCK */
@@ -220,6 +225,14 @@ int port_stream_open(const char *path, bool *endless)
 int port_stream_read(int fd, void *buf, size_t len)
 {
 	ssize_t n = read(fd, buf, len);
+
+	return n < 0 ? -errno : (int)n;
+}
+
+/* calls: write */
+int port_stream_write(int fd, const void *buf, size_t len)
+{
+	ssize_t n = write(fd, buf, len);
 
 	return n < 0 ? -errno : (int)n;
 }

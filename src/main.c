@@ -271,9 +271,14 @@ static void signalled(void *owner)
 	while ((s = port_signals_next(state.signals)) != PORT_SIGNAL_NONE) {
 		if (s == PORT_SIGNAL_END)
 			end();
-		else
-			for (uint32_t i = 0; i < state.count; i++)
-				state.devices[i].session.looking = true;
+		for (uint32_t i = 0; i < state.count && s != PORT_SIGNAL_END; i++) {
+			struct device *dev = &state.devices[i];
+
+			if (s == PORT_SIGNAL_AGAIN)
+				dev->session.looking = true;
+			else if (dev->class->resized && dev->class->resized(dev))
+				session_config_changed(&dev->session);
+		}
 	}
 }
 
@@ -341,6 +346,13 @@ static void remove_sockets(uint32_t count)
 		session_unlink(&state.devices[i].session);
 }
 
+static void close_all(void)
+{
+	remove_sockets(state.count);
+	for (uint32_t i = 0; i < state.count; i++)
+		state.devices[i].class->close(&state.devices[i]);
+}
+
 static int open_sockets(void)
 {
 	for (uint32_t i = 0; i < state.count; i++) {
@@ -356,6 +368,22 @@ static int open_sockets(void)
 		}
 	}
 	return EXIT_OK;
+}
+
+/* The sockets of front-ends, then those of the devices themselves. */
+static int open_all(void)
+{
+	int result = open_sockets();
+
+	for (uint32_t i = 0; i < state.count && result == EXIT_OK; i++) {
+		struct device *dev = &state.devices[i];
+
+		if (dev->class->listen)
+			result = dev->class->listen(dev);
+		if (result != EXIT_OK)
+			close_all();
+	}
+	return result;
 }
 
 static int cannot(const char *option, const char *text, const char *what, int error)
@@ -401,23 +429,27 @@ static bool closed(const char *part, int error)
 /* --sandbox: from here on only what serving needs, by the lines "calls" of port/. */
 static bool enter_cage(void)
 {
-	struct port_cage_path paths[CONFIG_DEVICES_MAX];
-	unsigned count = 0;
-	bool client = false;
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1)];
+	unsigned count = 0, needs = 0;
 
 	for (uint32_t i = 0; i < state.count; i++) {
-		const struct endpoint *e = &state.devices[i].session.endpoint;
-		bool connects = e->kind == ENDPOINT_CLIENT;
+		const struct device *dev = &state.devices[i];
+		const struct endpoint *e = &dev->session.endpoint;
 
 		if (e->path)
-			paths[count++] = (struct port_cage_path){ e->path, connects };
-		client |= connects;
+			paths[count++] = (struct port_cage_path){ .path = e->path,
+				.client = e->kind == ENDPOINT_CLIENT };
+		if (dev->class->paths)
+			count += dev->class->paths(dev, paths + count);
 	}
+	for (unsigned i = 0; i < count; i++)
+		needs |= (paths[i].client ? PORT_CAGE_CLIENT : 0u) |
+			 (paths[i].log ? PORT_CAGE_LOG : 0u);
 	return state.sandbox == SANDBOX_OFF ||
 	       (closed("privileges to drop", port_cage_privileges(count > 0)) &&
 		       (state.sandbox == SANDBOX_SECCOMP ||
 			       closed("landlock", port_cage_landlock(paths, count))) &&
-		       closed("seccomp", port_cage_seccomp(client)));
+		       closed("seccomp", port_cage_seccomp(needs)));
 }
 
 static int serve(void)
@@ -429,19 +461,16 @@ static int serve(void)
 	else
 		result = change_identity();
 	if (result == EXIT_OK)
-		result = open_sockets();
+		result = open_all();
 	if (result != EXIT_OK)
 		return result;
 	if (!enter_cage()) {
-		remove_sockets(state.count);
+		close_all();
 		return EXIT_FAILED;
 	}
 	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
 	loop_run(tick_end);
-	for (uint32_t i = 0; i < state.count; i++) {
-		session_unlink(&state.devices[i].session);
-		state.devices[i].class->close(&state.devices[i]);
-	}
+	close_all();
 	return EXIT_OK;
 }
 

@@ -59,7 +59,7 @@ class Port:
             self.sources[path] = text = f.read()
         pending = None
         for number, line in enumerate(text.split("\n"), 1):
-            match = re.match(r"/\* calls( of a client| at the start)?: (.*) \*/$", line)
+            match = re.match(r"/\* calls( of a client| of a log| at the start)?: (.*) \*/$", line)
             if match:
                 pending = pending or {}
                 words = set(match[2].split()) - {"nothing"}

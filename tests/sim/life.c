@@ -264,7 +264,8 @@ void life_begin(void)
 		fake_die("sim: no watches");
 	for (unsigned i = 0; i < w.front_count; i++)
 		device_begin(&w.fronts[i]);
-	(void)port_cage_seccomp(true); /* what is only done at the start dies from now on */
+	/* What is only done at the start dies from now on. */
+	(void)port_cage_seccomp(PORT_CAGE_CLIENT);
 	state.fds = fake_open_fds();
 	state.watches = fake_watches();
 	for (unsigned i = 0; i < w.front_count; i++) {

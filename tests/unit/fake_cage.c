@@ -3,12 +3,15 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device.h"
 #include "fake_object.h"
 
 static struct {
-	struct port_cage_path paths[CONFIG_DEVICES_MAX]; /* that landlock leaves */
+	/* That landlock leaves. */
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1)];
 	unsigned count;
-	bool landlock, client;
+	bool landlock;
+	unsigned needs;
 } state;
 
 /* There are two users: root (0:0) and "vm" (100:200), whose group can be named, too. */
@@ -61,12 +64,12 @@ int port_cage_landlock(const struct port_cage_path *paths, unsigned count)
 	return 7;
 }
 
-int port_cage_seccomp(bool client)
+int port_cage_seccomp(unsigned needs)
 {
 	int error = fake_call(FAKE_CAGE_SECCOMP);
 
 	fake.caged = error == 0;
-	state.client = client;
+	state.needs = needs;
 	return error;
 }
 
@@ -76,8 +79,18 @@ void fake_path_check(const char *path, bool client)
 
 	for (unsigned i = 0; i < state.count; i++)
 		found |= state.paths[i].client == client && strcmp(state.paths[i].path, path) == 0;
-	if (!found || (fake.caged && client && !state.client))
+	if (!found || (fake.caged && client && (state.needs & PORT_CAGE_CLIENT) == 0))
 		fake_die("%s cannot be reached from inside the cage", path);
+}
+
+void fake_log_check(const char *path)
+{
+	bool found = !state.landlock;
+
+	for (unsigned i = 0; i < state.count; i++)
+		found |= state.paths[i].log && strcmp(state.paths[i].path, path) == 0;
+	if (!found || (fake.caged && (state.needs & PORT_CAGE_LOG) == 0))
+		fake_die("%s cannot be written from inside the cage", path);
 }
 
 void fake_cage_kill(void)

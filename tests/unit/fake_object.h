@@ -81,6 +81,7 @@ bool fake_io_runs(const struct port_file *file);
 struct fake_image *fake_image_of(const struct port_file *file);
 void fake_make_stable(struct fake_image *image, uint64_t from, uint64_t to);
 void fake_cage_kill(void);
+void fake_terminal_kill(void);
 void fake_files_kill(void);
 void fake_files_reset(void);
 

@@ -58,17 +58,20 @@ _Noreturn void fake_die(const char *format, ...)
 }
 
 /* Those whose line in port/ says "at the start": tests/cage/lines.sh compares. */
-static const uint32_t at_the_start =
-	1u << FAKE_READ_FILE | 1u << FAKE_SIGNALS_OPEN | 1u << FAKE_WAIT_OPEN | 1u << FAKE_LISTEN |
-	1u << FAKE_SOCKET_KIND | 1u << FAKE_FILE_OPEN | 1u << FAKE_STREAM_OPEN |
-	1u << FAKE_USER_FIND | 1u << FAKE_CHROOT | 1u << FAKE_USER_BECOME |
-	1u << FAKE_CAGE_PRIVILEGES | 1u << FAKE_CAGE_LANDLOCK | 1u << FAKE_CAGE_SECCOMP;
+static const uint64_t at_the_start =
+	1ull << FAKE_READ_FILE | 1ull << FAKE_SIGNALS_OPEN | 1ull << FAKE_WAIT_OPEN |
+	1ull << FAKE_LISTEN | 1ull << FAKE_SOCKET_KIND | 1ull << FAKE_FILE_OPEN |
+	1ull << FAKE_STREAM_OPEN | 1ull << FAKE_USER_FIND | 1ull << FAKE_CHROOT |
+	1ull << FAKE_USER_BECOME | 1ull << FAKE_CAGE_PRIVILEGES | 1ull << FAKE_CAGE_LANDLOCK |
+	1ull << FAKE_CAGE_SECCOMP | 1ull << FAKE_PTY_OPEN | 1ull << FAKE_STDIO_OPEN |
+	1ull << FAKE_LINK;
 
 int fake_call(enum fake_call call)
 {
 	static const int errors[FAKE_CALLS] = { ENOENT, EMFILE, EMFILE, ENOSPC, EINVAL, EACCES,
 		ECONNREFUSED, EMFILE, ENOTSOCK, ECONNRESET, EPIPE, ENOMEM, EMFILE, EACCES, EIO, EIO,
-		EAGAIN, ENOENT, EIO, ENOENT, ENOENT, EPERM, EPERM, ENOSYS, ENOSYS };
+		EAGAIN, ENOENT, EIO, ENOENT, ENOENT, EPERM, EPERM, ENOSYS, ENOSYS, ENOENT, EBADF,
+		EEXIST, EACCES, EACCES, EIO };
 
 	if (fake.caged && (at_the_start >> call & 1) != 0)
 		fake_die("call %d is only made before the cage is closed", call);
@@ -341,7 +344,9 @@ int port_wait_add(int fd, uint64_t token, enum port_trigger trigger)
 	d->watched = true;
 	d->trigger = trigger;
 	d->token = token;
-	d->seen = readable(d->object) ? d->object->signals - 1 : d->object->signals;
+	d->seen = d->object->signals;
+	if (trigger == PORT_EDGE_ANY || readable(d->object))
+		d->seen--;
 	return 0;
 }
 
@@ -360,8 +365,9 @@ static unsigned collect(uint64_t *tokens, unsigned max)
 	for (int i = 0; i < state.top && n < max; i++) {
 		struct descriptor *d = &state.fds[i];
 
-		if (!d->object || !d->watched || !readable(d->object) ||
-			(d->trigger == PORT_EDGE && d->seen == d->object->signals))
+		if (!d->object || !d->watched ||
+			(d->trigger != PORT_EDGE_ANY && !readable(d->object)) ||
+			(d->trigger != PORT_LEVEL && d->seen == d->object->signals))
 			continue;
 		d->seen = d->object->signals;
 		tokens[n++] = d->token;
@@ -462,6 +468,7 @@ void fake_kill(void)
 	state.wait_open = false;
 	fake.caged = false;
 	fake_cage_kill();
+	fake_terminal_kill();
 }
 
 void fake_reset(uint64_t seed)

@@ -44,6 +44,12 @@ enum fake_call {
 	FAKE_CAGE_PRIVILEGES,
 	FAKE_CAGE_LANDLOCK,
 	FAKE_CAGE_SECCOMP,
+	FAKE_PTY_OPEN,
+	FAKE_STDIO_OPEN,
+	FAKE_LINK,
+	FAKE_LOG_OPEN,
+	FAKE_LOG_ROTATE,
+	FAKE_STREAM_WRITE,
 	FAKE_CALLS
 };
 
@@ -65,6 +71,7 @@ struct fake {
 	enum fake_fate fate;  /* of I/O in flight when the process is killed: any */
 	size_t socket_room;   /* bytes that a socket takes before it is full: 64 KiB */
 	bool verbose;         /* log lines go to stderr, too */
+	uint16_t cols, rows;  /* of every terminal; 0: there is none */
 
 	/* Called by every port_wait, before it looks; and when there is nothing and no I/O is in
 	 * flight (timeout_ns as port_wait has it): true if there may be something now. NULL: none.
@@ -76,11 +83,11 @@ struct fake {
 	void (*on_die)(const char *text); /* before the process aborts; may longjmp */
 
 	/* Failures: call n of a function, n counted from 1 (calls[] counts); or call n of them all;
-	 * or one in so many of the calls in the mask (1u << FAKE_…). 0: none. */
+	 * or one in so many of the calls in the mask (1ull << FAKE_…). 0: none. */
 	unsigned fail_at[FAKE_CALLS];
 	unsigned fail_any;
 	unsigned fail_one_in;
-	uint32_t fail_mask;
+	uint64_t fail_mask;
 	int fail_error; /* 0: one that fits the call */
 	unsigned calls[FAKE_CALLS], calls_all;
 	unsigned failed;                      /* how many were made to fail */
@@ -88,6 +95,8 @@ struct fake {
 
 	struct port_user user; /* that it became */
 	char root[64];         /* of port_chroot */
+	bool raw;              /* the terminal */
+	char link[128];        /* the last symlink: PATH -> TARGET */
 	bool caged;            /* by seccomp: what is only done at the start dies from now on */
 
 	char log[FAKE_LOG_MAX]; /* lines on stderr since fake_reset or fake_log_clear */
@@ -164,6 +173,12 @@ void fake_signal(enum port_signal signal);
 
 /* A path that landlock took away, if it did: the fake dies. */
 void fake_path_check(const char *path, bool client);
+/* The same for a log. */
+void fake_log_check(const char *path);
+
+/* The other side of a pseudo-terminal, and of what standard input and output are: sockets. */
+int fake_pty(unsigned number);
+int fake_stdio(int fd);
 
 /* ---- files ---- */
 

@@ -231,10 +231,8 @@ int port_socket_kind(int fd)
 {
 	int error = fake_call(FAKE_SOCKET_KIND);
 
-	if (error < 0)
-		return error;
-	if (!fake_fd_open(fd))
-		return -EBADF;
+	if (error < 0 || !fake_fd_open(fd))
+		return error < 0 ? error : -EBADF;
 	switch (fake_fd(fd)->object->kind) {
 	case LISTENER: return 1;
 	case SOCKET: return 0;
@@ -259,6 +257,8 @@ static int take(struct object *o, void *buf, size_t len, struct object **got, un
 		s->at += part;
 		o->queued -= part;
 		*count = s->count;
+		if (o->peer)
+			o->peer->signals++; /* there is room */
 		for (unsigned i = 0; i < s->count; i++)
 			got[i] = s->objects[i];
 		s->count = 0;

@@ -29,7 +29,7 @@ static int end_of(void (*fn)(void), bool client)
 
 	if (child == 0) {
 		if (!freopen("/dev/null", "w", stderr) || port_cage_privileges(false) < 0 ||
-			port_cage_seccomp(client) < 0)
+			port_cage_seccomp(client ? PORT_CAGE_CLIENT : 0) < 0)
 			_exit(50);
 		fn();
 		_exit(0);
@@ -73,7 +73,7 @@ static void exit_51_if_sysctl(void)
 CASE(calls_that_no_line_has_end_it)
 {
 	if (SANITIZED) {
-		CHECK_EQ(port_cage_seccomp(false), -EOPNOTSUPP);
+		CHECK_EQ(port_cage_seccomp(0), -EOPNOTSUPP);
 		return;
 	}
 	if (prctl(PR_GET_SECCOMP) < 0)
@@ -102,7 +102,8 @@ CASE(privileges_are_gone)
 
 CASE(landlock_leaves_the_sockets_directory)
 {
-	struct port_cage_path paths[] = { { NULL, false }, { "/none/there/yet", true } };
+	struct port_cage_path paths[] = { { .path = NULL },
+		{ .path = "/none/there/yet", .client = true } };
 	const char *inside = unit_path(UNIT_DISK, "inside"), *other = unit_path(UNIT_DISK, "other");
 	char path[200];
 	int abi;
@@ -130,7 +131,7 @@ CASE(landlock_leaves_the_sockets_directory)
 CASE(landlock_of_no_paths_and_of_wrong_ones)
 {
 	static char deep[300];
-	struct port_cage_path path = { deep, false };
+	struct port_cage_path path = { .path = deep };
 
 	if (SANITIZED) {
 		CHECK_EQ(port_cage_landlock(NULL, 0), -EOPNOTSUPP);

@@ -46,7 +46,7 @@ void stub_finish(void);
 /* ---- outside: a front-end ---- */
 
 /* Guest memory: the rings, and data behind them. */
-enum { FRONT_RINGS = 4, FRONT_RING_BYTES = 0x2000, FRONT_DATA = FRONT_RINGS * FRONT_RING_BYTES };
+enum { FRONT_RINGS = 6, FRONT_RING_BYTES = 0x2000, FRONT_DATA = FRONT_RINGS * FRONT_RING_BYTES };
 enum { FRONT_GPA = 0x100000 };
 #define FRONT_UVA 0x7f0000000000ull
 #ifndef FRONT_BYTES
