@@ -27,7 +27,9 @@ IS_MUSL := $(shell printf '\043include <features.h>\nint x = __GLIBC__;' | \
 # Every limit of include/config.h can be set here: make CONFIG_REQUESTS_MAX=4096
 CONFIG := $(foreach v,$(sort $(filter CONFIG_%,$(.VARIABLES))),-D$(v)=$($(v)))
 # make DEVICES="blk" leaves the others out.
-ALL_DEVICES := $(patsubst src/dev/%.c,%,$(filter-out src/dev/table.c,$(wildcard src/dev/*.c)))
+# A device is src/dev/NAME.c and src/dev/NAME_*.c.
+ALL_DEVICES := $(foreach f,$(patsubst src/dev/%.c,%,$(wildcard src/dev/*.c)), \
+	$(if $(findstring _,$f),,$(filter-out table,$f)))
 DEVICES ?= $(ALL_DEVICES)
 LEFT_OUT := $(filter-out $(DEVICES),$(ALL_DEVICES))
 WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))
@@ -48,9 +50,11 @@ HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/turns.c src/core/w
 	src/core/vring.c src/core/vring_split.c src/core/vring_packed.c src/core/loop.c \
 	src/dev/blk.c port/io.c port/io_uring.c port/io_mmap.c port/io_cached.c
 COLD := src/main.c src/opts.c src/base/log.c src/base/text.c src/core/msg.c src/core/session.c \
-	src/core/vhost.c port/cage.c port/file.c port/map.c port/process.c port/socket.c port/user.c
+	src/core/vhost.c src/dev/console.c src/dev/console_control.c src/dev/console_port.c \
+	port/cage.c port/file.c port/map.c port/process.c port/socket.c port/terminal.c port/user.c
 
-SOURCES := $(sort $(filter-out $(LEFT_OUT:%=src/dev/%.c),$(wildcard src/*.c src/*/*.c port/*.c)))
+NOT_BUILT := $(LEFT_OUT:%=src/dev/%.c) $(foreach d,$(LEFT_OUT),$(wildcard src/dev/$(d)_*.c))
+SOURCES := $(sort $(filter-out $(NOT_BUILT),$(wildcard src/*.c src/*/*.c port/*.c)))
 HEADERS := $(wildcard include/*.h include/spec/*.h port/*.h)
 # What may be called in the cage, for this compiler's architecture and libc.
 CALLS := port/calls.sh $(wildcard port/*.c)

@@ -111,7 +111,8 @@ make_test()
 	for dir in /usr/lib/uml/modules/*; do
 		modules=$root/lib/modules/$(basename "$dir")
 		mkdir -p "$modules"
-		cp "$dir/kernel/drivers/block/virtio_blk.ko"* "$modules"
+		cp "$dir/kernel/drivers/block/virtio_blk.ko"* \
+			"$dir/kernel/drivers/char/virtio_console.ko"* "$modules"
 	done
 	pack
 }

@@ -11,6 +11,7 @@ CASE(devices_are_found_by_name)
 	CHECK(device_find("bl") == NULL);
 	CHECK(device_find("blk ") == NULL);
 	CHECK(device_find("stub") == NULL);
+	CHECK_TEXT(device_find("console")->name, "console");
 }
 
 CASE(every_row_is_whole)
