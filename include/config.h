@@ -68,6 +68,11 @@ _Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a 
 #define CONFIG_BUDGET 16
 #endif
 
+/* … and their bytes, so that nobody waits for long behind those of 128 KiB. */
+#ifndef CONFIG_BUDGET_BYTES
+#define CONFIG_BUDGET_BYTES (512 << 10)
+#endif
+
 /* Bytes of one vhost-user message's payload; a greater one closes the connection. */
 #ifndef CONFIG_PAYLOAD_MAX
 #define CONFIG_PAYLOAD_MAX 4096

@@ -100,7 +100,7 @@ void queue_ready(struct queue *q);
 void queue_turn(struct queue *q);
 
 /* The steps of a tick, in this order (see loop.c). */
-void queues_run(void);
+uint64_t queues_run(void); /* bytes of the requests that were taken */
 void queues_publish(void);
 /*
  * Before sleeping: asks every idle queue for kicks. True if one of them has work after all (it is
