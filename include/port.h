@@ -166,7 +166,7 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 void port_unmap(struct port_map *map);
 /*
  * Maps the same place of the file anew, at the same address: its pages are given back, and those
- * that a fault has replaced. -errno: nothing is changed, or the map is of no use any more.
+ * that a fault has replaced. -errno: it is unmapped.
  */
 int port_map_renew(struct port_map *map, int fd);
 /* True once after any mapping was hit; then look at the `hit` of each. */
