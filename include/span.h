@@ -52,6 +52,8 @@ struct sink {
 /* Copies len bytes and steps over them: all, or (too few left, or a hole) none and false. */
 bool reader_get(struct reader *from, void *dst, uint32_t len);
 bool writer_put(struct writer *to, const void *src, uint32_t len);
+/* The same from one guest to another, or itself. */
+bool writer_copy(struct writer *to, struct reader *from, uint32_t len);
 
 static inline uint32_t reader_left(const struct reader *r)
 {
@@ -92,6 +94,8 @@ void guest_store16_release(struct guest *p, uint16_t value);
 void guest_store64_release(struct guest *p, uint64_t value);
 void guest_copy_in(void *dst, const struct guest *src, size_t len);
 void guest_copy_out(struct guest *dst, const void *src, size_t len);
+/* The two may overlap, if a driver wants that: then it gets any bytes of them. */
+void guest_copy(struct guest *dst, const struct guest *src, size_t len);
 
 /* Orders an earlier store before a later load (VIRTIO 2.7.7: notification suppression). */
 static inline void guest_fence(void)

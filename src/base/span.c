@@ -77,6 +77,13 @@ void guest_copy_out(struct guest *dst, const void *src, size_t len)
 		memcpy((void *)dst, src, len);
 }
 
+void guest_copy(struct guest *dst, const struct guest *src, size_t len)
+{
+	CONFIG_GUEST_HOOK("load", src, len);
+	CONFIG_GUEST_HOOK("store in pieces", dst, len);
+	memmove((void *)dst, (const void *)src, len);
+}
+
 /* Steps over spans that are used up or empty. Only called while bytes are left. */
 static void cursor_settle(struct cursor *c)
 {
@@ -172,6 +179,23 @@ bool writer_put(struct writer *to, const void *src, uint32_t len)
 		return put_pieces(c, src, len);
 	guest_copy_out(guest_at(c->span->base, c->off), src, len);
 	cursor_step(c, len);
+	return true;
+}
+
+bool writer_copy(struct writer *to, struct reader *from, uint32_t len)
+{
+	struct cursor *t = &to->at, *f = &from->at;
+
+	if (!cursor_reachable(*t, len) || !cursor_reachable(*f, len))
+		return false;
+	while (len > 0) {
+		uint32_t part = cursor_part(t, cursor_part(f, len));
+
+		guest_copy(guest_at(t->span->base, t->off), guest_at(f->span->base, f->off), part);
+		cursor_step(t, part);
+		cursor_step(f, part);
+		len -= part;
+	}
 	return true;
 }
 
