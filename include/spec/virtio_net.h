@@ -1,0 +1,25 @@
+/* Network device (VIRTIO 5.1). */
+#ifndef VUBOX_SPEC_VIRTIO_NET_H
+#define VUBOX_SPEC_VIRTIO_NET_H
+
+#include <stdint.h>
+
+#include "../le.h"
+
+/* 5.1.6 */
+enum { VIRTIO_NET_HDR_F_NEEDS_CSUM = 1, VIRTIO_NET_HDR_F_DATA_VALID = 2 };
+enum {
+	VIRTIO_NET_HDR_GSO_NONE = 0,
+	VIRTIO_NET_HDR_GSO_TCPV4 = 1,
+	VIRTIO_NET_HDR_GSO_UDP = 3,
+	VIRTIO_NET_HDR_GSO_TCPV6 = 4,
+	VIRTIO_NET_HDR_GSO_UDP_L4 = 5,
+	VIRTIO_NET_HDR_GSO_ECN = 0x80,
+};
+
+struct virtio_net_hdr {
+	uint8_t flags, gso_type;
+	le16 hdr_len, gso_size, csum_start, csum_offset, num_buffers;
+};
+
+#endif
