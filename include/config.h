@@ -102,6 +102,21 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #define CONFIG_USERS_FILE_MAX (256 << 10)
 #endif
 
+/* Net devices with --peer-unix: each has buffers for three frames of 64 KiB. */
+#ifndef CONFIG_PEERS_MAX
+#define CONFIG_PEERS_MAX 4
+#endif
+
+/* Addresses that all bridges learn, shared out evenly among all ports that there may be. */
+#ifndef CONFIG_BRIDGE_MACS
+#define CONFIG_BRIDGE_MACS 1024
+#endif
+
+/* How long an address is known that is not heard of, in seconds. */
+#ifndef CONFIG_BRIDGE_AGE
+#define CONFIG_BRIDGE_AGE 300
+#endif
+
 /* Entries of the io_uring submission queue: the largest batch of one system call. */
 #ifndef CONFIG_URING_ENTRIES
 #define CONFIG_URING_ENTRIES 128

@@ -22,6 +22,8 @@ struct device {
 	struct session session;
 };
 
+enum { DEVICE_PATHS = 2 };
+
 struct device_class {
 	const char *name;          /* the word on the command line */
 	const char *summary;       /* for --list and --help: one line */
@@ -38,6 +40,11 @@ struct device_class {
 	 */
 	int (*open)(struct device *dev, const struct option_value *values);
 	void (*close)(struct device *dev);
+	/*
+	 * Stores the paths that it connects to, or removes, while it serves (at most DEVICE_PATHS):
+	 * their number. NULL: none.
+	 */
+	unsigned (*paths)(const struct device *dev, struct port_cage_path *paths);
 
 	/* Feature bits of the device itself; the core adds those of rings and transport. */
 	uint64_t (*features)(const struct device *dev);

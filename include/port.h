@@ -141,6 +141,12 @@ int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count);
  * enough; -EPIPE: only a part was.
  */
 int port_send(int fd, const void *buf, size_t len, int send_fd);
+/* Sends what goes at once: so many bytes, or -EAGAIN. */
+int port_send_some(int fd, const void *buf, size_t len);
+
+/* A socket of datagrams on path, as port_listen makes one; and whom it talks to from now on. */
+int port_datagrams_open(const char *path, struct port_socket_id *id);
+int port_datagrams_connect(int fd, const char *path);
 
 /* ---- shared memory ---- */
 

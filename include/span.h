@@ -63,6 +63,8 @@ static inline uint32_t writer_left(const struct writer *w)
 {
 	return w->at.left;
 }
+/* Whether there is no hole in what is left. */
+bool reader_is_whole(const struct reader *r);
 
 /*
  * Cuts the last byte off a writer, as a writer of its own over *own, which must live as long. False

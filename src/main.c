@@ -401,18 +401,22 @@ static bool closed(const char *part, int error)
 /* --sandbox: from here on only what serving needs, by the lines "calls" of port/. */
 static bool enter_cage(void)
 {
-	struct port_cage_path paths[CONFIG_DEVICES_MAX];
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (1 + DEVICE_PATHS)];
 	unsigned count = 0;
 	bool client = false;
 
 	for (uint32_t i = 0; i < state.count; i++) {
-		const struct endpoint *e = &state.devices[i].session.endpoint;
-		bool connects = e->kind == ENDPOINT_CLIENT;
+		const struct device *dev = &state.devices[i];
+		const struct endpoint *e = &dev->session.endpoint;
 
 		if (e->path)
-			paths[count++] = (struct port_cage_path){ e->path, connects };
-		client |= connects;
+			paths[count++] =
+				(struct port_cage_path){ e->path, e->kind == ENDPOINT_CLIENT };
+		if (dev->class->paths)
+			count += dev->class->paths(dev, paths + count);
 	}
+	for (unsigned i = 0; i < count; i++)
+		client |= paths[i].client;
 	return state.sandbox == SANDBOX_OFF ||
 	       (closed("privileges to drop", port_cage_privileges(count > 0)) &&
 		       (state.sandbox == SANDBOX_SECCOMP ||

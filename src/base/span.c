@@ -182,6 +182,11 @@ bool writer_put(struct writer *to, const void *src, uint32_t len)
 	return true;
 }
 
+bool reader_is_whole(const struct reader *r)
+{
+	return cursor_reachable(r->at, r->at.left);
+}
+
 bool writer_copy(struct writer *to, struct reader *from, uint32_t len)
 {
 	struct cursor *t = &to->at, *f = &from->at;

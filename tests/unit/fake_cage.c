@@ -6,7 +6,7 @@
 #include "fake_object.h"
 
 static struct {
-	struct port_cage_path paths[CONFIG_DEVICES_MAX]; /* that landlock leaves */
+	struct port_cage_path paths[3 * CONFIG_DEVICES_MAX]; /* that landlock leaves */
 	unsigned count;
 	bool landlock, client;
 } state;
