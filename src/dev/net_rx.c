@@ -10,7 +10,9 @@ static bool put_bytes(struct writer *to, const uint8_t **bytes, uint32_t *len, u
 {
 	uint32_t n = (uint32_t)num_min(*len, *room);
 
-	if (n > 0 && !writer_put(to, *bytes, n))
+	if (n == 0)
+		return true;
+	if (!writer_put(to, *bytes, n))
 		return false;
 	*bytes += n;
 	*len -= n;
