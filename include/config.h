@@ -102,6 +102,17 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #define CONFIG_USERS_FILE_MAX (256 << 10)
 #endif
 
+/* Queue pairs of one net device. */
+#ifndef CONFIG_NET_PAIRS_MAX
+#define CONFIG_NET_PAIRS_MAX 8
+#endif
+_Static_assert(2 * CONFIG_NET_PAIRS_MAX + 1 <= CONFIG_QUEUES_MAX, "they are queues");
+
+/* Net devices with --pcap: each has a buffer of 256 KiB. */
+#ifndef CONFIG_NET_PCAPS_MAX
+#define CONFIG_NET_PCAPS_MAX 4
+#endif
+
 /* Net devices with --peer-unix: each has buffers for three frames of 64 KiB. */
 #ifndef CONFIG_PEERS_MAX
 #define CONFIG_PEERS_MAX 4

@@ -273,6 +273,53 @@ unsigned port_io_pending(void);
 /* A descriptor that has an edge when port_io_reap gets something while port_wait sleeps, or -1. */
 int port_io_event(void);
 
+/* ---- tap devices ---- */
+
+/* Offloads of a tap: what the frames that come from it may still need done (TUNSETOFFLOAD). */
+enum {
+	PORT_TAP_CSUM = 0x01,
+	PORT_TAP_TSO4 = 0x02,
+	PORT_TAP_TSO6 = 0x04,
+	PORT_TAP_ECN = 0x08,
+	PORT_TAP_UFO = 0x10,
+	PORT_TAP_USO4 = 0x20,
+	PORT_TAP_USO6 = 0x40,
+	PORT_TAP_USO = PORT_TAP_USO4 | PORT_TAP_USO6,
+	PORT_TAP_ALL = 0x7f
+};
+
+/* Bytes before each frame: a struct virtio_net_hdr. */
+enum { PORT_TAP_HEADER = 12 };
+
+struct port_tap {
+	char name[16];
+	int fds[CONFIG_NET_PAIRS_MAX];
+	bool attached[CONFIG_NET_PAIRS_MAX]; /* the kernel sends frames to this queue */
+	unsigned queues;
+	int flags_fd;      /* tells whether it is up; -1: nobody knows */
+	uint32_t offloads; /* that the kernel has */
+};
+
+/*
+ * Attaches to the tap of this name, or makes it, with so many queues; only the first one is attached
+ * then. -EPERM: who may not make one. -EINVAL: it has other queues, or is no tap.
+ */
+int port_tap_open(struct port_tap *tap, const char *name, unsigned queues);
+/* Takes over an open one. -EPROTOTYPE: it is no tap with VNET_HDR and without packet information. */
+int port_tap_take(struct port_tap *tap, int fd);
+void port_tap_close(struct port_tap *tap);
+/* What the guest takes of offloads; what it sends may have them all. */
+int port_tap_offload(struct port_tap *tap, uint32_t offloads);
+int port_tap_attach(struct port_tap *tap, unsigned queue, bool attach);
+/* Whether its administrator has set it up; -errno: nobody knows. */
+int port_tap_is_up(const struct port_tap *tap);
+/* Sends a frame behind a header of PORT_TAP_HEADER bytes. */
+int port_tap_send(struct port_tap *tap, unsigned queue, const void *header, struct source frame);
+/*
+ * The next frame: its bytes that fit, or -EAGAIN. What has no room in `to` is lost.
+ */
+int port_tap_recv(struct port_tap *tap, unsigned queue, void *header, struct sink to);
+
 /* ---- bytes from elsewhere ---- */
 
 /* Random bytes of the kernel: all of them, or -errno. */
@@ -281,5 +328,11 @@ int port_random(void *buf, size_t len);
 int port_stream_open(const char *path, bool *endless);
 /* What is there now, at most len: 0 at the end, -EAGAIN if nothing. */
 int port_stream_read(int fd, void *buf, size_t len);
+/* Makes a file (or opens a pipe) for writing, empty; and writes what goes at once: so many bytes. */
+int port_stream_create(const char *path);
+int port_stream_write(int fd, const void *buf, size_t len);
+
+/* Nanoseconds since 1970. */
+uint64_t port_real_ns(void);
 
 #endif

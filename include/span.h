@@ -73,6 +73,12 @@ bool reader_is_whole(const struct reader *r);
 bool writer_cut_last(struct writer *from, struct span *own, struct writer *last);
 
 /*
+ * Lists where the bytes behind the first `skip` go, without using them up: how many spans that are,
+ * `max` at most. 0 if there are none, or a hole is among them.
+ */
+uint32_t writer_list(const struct writer *w, uint32_t skip, struct span *list, uint32_t max);
+
+/*
  * All the bytes that are left (at least 1) as spans for an I/O; then none is left. They are the
  * request's own array, trimmed in place at both ends. False if a hole is among them.
  */

@@ -204,6 +204,25 @@ bool writer_copy(struct writer *to, struct reader *from, uint32_t len)
 	return true;
 }
 
+uint32_t writer_list(const struct writer *w, uint32_t skip, struct span *list, uint32_t max)
+{
+	struct cursor c = w->at;
+	uint32_t count = 0;
+
+	while (c.left > 0 && count < max) {
+		uint32_t part = cursor_part(&c, skip > 0 ? skip : c.left);
+
+		if (!c.span->base)
+			return 0;
+		if (skip > 0)
+			skip -= part;
+		else
+			list[count++] = (struct span){ guest_at(c.span->base, c.off), part };
+		cursor_step(&c, part);
+	}
+	return count;
+}
+
 bool writer_cut_last(struct writer *from, struct span *own, struct writer *last)
 {
 	struct cursor c = from->at;

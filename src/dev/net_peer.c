@@ -304,6 +304,10 @@ static int give(struct peer *peer, struct queue *rx, bool mergeable, uint32_t le
 	struct net_source from = { .head = peer->in + peer->in_at + PREFIX, .head_len = len };
 	int put = len < NET_FRAME_MIN ? 1 : net_put(rx, mergeable, &none, &from);
 
+	if (put == -EMSGSIZE) {
+		rx->counts.errors++;
+		put = 1;
+	}
 	if (put > 0)
 		drop_frame(peer);
 	else if (put == 0 && !peer->stuck.set)

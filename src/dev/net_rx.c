@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "net.h"
 #include "num.h"
 #include "window.h"
 
@@ -57,6 +58,7 @@ static int put_frame(
 int net_put(
 	struct queue *rx, bool mergeable, const struct virtio_net_hdr *hdr, struct net_source *from)
 {
+	const struct net *net = rx->device->state;
 	struct virtio_net_hdr out = *hdr;
 	uint32_t len = (uint32_t)sizeof(out) + from->head_len +
 		       (from->body ? from->body_len : reader_left(&from->reader));
@@ -68,10 +70,12 @@ int net_put(
 	/* Without merging, a frame that is longer than the driver's buffers is one too many. */
 	found = window_fill(&w, mergeable ? len : 1);
 	if (found > 0 && w.room >= len && (mergeable || w.count == 1)) {
+		if (net->pcap)
+			pcap_frame(net->pcap, from);
 		out.num_buffers = le16_put((uint16_t)w.count);
 		found = put_frame(&w, len, &out, from);
-	} else if (found > 0) {
-		found = 0;
+	} else if (found > 0 || (found == 0 && w.count == rx->ring.size)) {
+		found = -EMSGSIZE;
 	}
 	window_close(&w);
 	return found;

@@ -3,11 +3,14 @@
 
 #include "device.h"
 
-extern const struct device_class blk_class, rng_class;
+extern const struct device_class blk_class, net_class, rng_class;
 
 const struct device_class *const device_table[] = {
 #ifndef VUBOX_NO_BLK
 	&blk_class,
+#endif
+#ifndef VUBOX_NO_NET
+	&net_class,
 #endif
 #ifndef VUBOX_NO_RNG
 	&rng_class,
