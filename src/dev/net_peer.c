@@ -212,12 +212,12 @@ static void peer_flush(void *owner)
 	}
 	if (peer->out_at == peer->out_end) {
 		peer->out_at = peer->out_end = 0;
-		peer->again_ns = AGAIN_MIN_NS;
+		peer->again_ns = 0;
 		if (full)
 			wake_transmitters(peer);
 	} else if (n == -EAGAIN || n == -ENOBUFS) {
+		peer->again_ns = (uint32_t)num_min(2 * peer->again_ns + AGAIN_MIN_NS, AGAIN_MAX_NS);
 		loop_timer_set(&peer->again, out_now_ns() + peer->again_ns, peer_flush, peer);
-		peer->again_ns = (uint32_t)num_min(2 * peer->again_ns, AGAIN_MAX_NS);
 	} else {
 		peer_down(peer, log_errno(n));
 	}
