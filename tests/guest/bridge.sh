@@ -10,7 +10,7 @@ boot_neighbour()
 {
 	(
 		tmp=$tmp/neighbour
-		mkdir "$tmp"
+		mkdir -p "$tmp"
 		boot_uml 384M "virtio_uml.device=${tmp%/neighbour}/first.sock:1" <<'END'
 ip addr add 10.9.8.1/24 dev eth0
 ip link set eth0 up
