@@ -4,7 +4,7 @@
 
 #include <stdint.h>
 
-#include "../le.h"
+#include "le.h"
 
 /* 5.1.3 */
 #define VIRTIO_NET_F_CSUM                (1ull << 0)

@@ -38,7 +38,7 @@ struct nic {
 	unsigned next, posted;
 };
 
-/* Connects to a socket of this name in the case's directory, and starts the first pair of queues. */
+/* Connects to a socket of this name in the case's directory, and starts one pair of queues. */
 void nic_open(struct nic *n, const char *socket, uint64_t features, uint32_t buffer);
 /* What a front-end that dies leaves; nic_open may follow. */
 void nic_close(struct nic *n);

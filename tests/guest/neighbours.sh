@@ -1,6 +1,6 @@
 #!/bin/sh
-# Two guests: on one bridge, with offloads as they are and completed for a guest that takes none; and
-# one of vubox at the other end of a cable to one of QEMU.
+# Two guests: on one bridge, with offloads as they are and completed for a guest that takes none;
+# and one of vubox at the other end of a cable to one of QEMU.
 cd "$(dirname "$0")/../.." || exit 1
 . tests/guest/lib.sh
 

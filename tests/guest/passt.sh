@@ -1,6 +1,6 @@
 #!/bin/sh
-# The network card at passt: user-mode networking without privilege, over --peer-unix. In a network of
-# its own: 10.77.0.1, whose router is nobody.
+# The network card at passt: user-mode networking without privilege, over --peer-unix. In a network
+# of its own: 10.77.0.1, whose router is nobody.
 cd "$(dirname "$0")/../.." || exit 1
 if ! command -v passt >/dev/null; then
 	echo "skip guest passt: there is no passt"
