@@ -55,7 +55,7 @@ static void sum_put(uint64_t sum, uint8_t *at, bool never_zero)
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	for (unsigned i = 0; i < 3; i++) /* 33 bits, 18, 17, 16 */
 		sum = (sum & 0xffff) + (sum >> 16);
-	folded = (uint16_t)~sum;
+	folded = (uint16_t)(0xffff - sum);
 	if (folded == 0 && never_zero)
 		folded = 0xffff;
 	memcpy(at, &folded, 2);
