@@ -18,6 +18,7 @@ struct device {
 	void *state;      /* of the class */
 	uint16_t queue_count;
 	uint16_t queue_size_max; /* entries */
+	bool whole_table; /* CONFIGURE_MEM_SLOTS is not offered: see vhost.c */
 	struct queue *queues;
 	struct session session;
 };

@@ -56,6 +56,8 @@ struct net {
 uint16_t net_control_queue(const struct net *net);
 /* What the driver has set has changed: the link is told. */
 void net_settle(struct net *net);
+/* The cable was plugged in, or out: the driver is told if that is news. */
+void net_set_link(struct net *net, bool up);
 static inline bool net_is_mergeable(const struct net *net)
 {
 	return (net->features & VIRTIO_NET_F_MRG_RXBUF) != 0;

@@ -69,8 +69,12 @@ static uint64_t protocol_offered(const struct session *s)
 {
 	const struct device_class *class = s->device->class;
 
-	return PROTOCOL_FEATURES | (class->mtu_set ? BIT(MTU) : 0) |
-	       (class->announce ? BIT(RARP) : 0);
+	/*
+	 * QEMU (to 10.0 at least) has a vhost device for each pair of a network card's queues, which
+	 * sends all regions once more; the table as a whole it sends for the first one only.
+	 */
+	return (PROTOCOL_FEATURES & ~(s->device->whole_table ? BIT(CONFIGURE_MEM_SLOTS) : 0)) |
+	       (class->mtu_set ? BIT(MTU) : 0) | (class->announce ? BIT(RARP) : 0);
 }
 
 int vhost_get_protocol_features(struct session *s, struct message *m, const char **why)

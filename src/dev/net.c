@@ -116,11 +116,8 @@ static int net_check_options(struct device *dev, const struct option_value *v)
 static void peer_changed(struct device *dev)
 {
 	struct net *net = dev->state;
-	bool up = peer_is_up(net->peer);
 
-	net->announce = up && (net->features & VIRTIO_NET_F_GUEST_ANNOUNCE) != 0;
-	net->link_up = up;
-	session_config_changed(&dev->session);
+	net_set_link(net, peer_is_up(net->peer));
 }
 
 static bool bridge_wanted(const struct device *dev, const uint8_t head[BRIDGE_HEAD])
@@ -163,6 +160,7 @@ static int net_open(struct device *dev, const struct option_value *v)
 	net->pairs_wanted = 1;
 	dev->queue_count = (uint16_t)(2 * net->pairs_max + 1);
 	dev->queue_size_max = (uint16_t)v[OPT_QUEUE_SIZE].number;
+	dev->whole_table = net->pairs_max > 1;
 	error = net_link(net, v);
 	if (error == EXIT_OK && v[OPT_PCAP].given) {
 		net->pcap = pcap_open(dev, v[OPT_PCAP].text);
@@ -266,8 +264,13 @@ static void net_accept(struct device *dev, uint64_t features)
 
 static void net_config_get(const struct device *dev, uint8_t bytes[VHOST_USER_CONFIG_MAX])
 {
-	const struct net *net = dev->state;
-	struct virtio_net_config c = {
+	struct net *net = dev->state;
+	struct virtio_net_config c;
+
+	/* It may have been set up after we had it. */
+	if (net->tap)
+		net->link_up = tap_is_up(net->tap);
+	c = (struct virtio_net_config){
 		.status = le16_put((uint16_t)((net->link_up ? VIRTIO_NET_S_LINK_UP : 0) |
 					      (net->announce ? VIRTIO_NET_S_ANNOUNCE : 0))),
 		.max_virtqueue_pairs = le16_put((uint16_t)net->pairs_max),
@@ -299,19 +302,23 @@ static bool net_mtu_set(struct device *dev, uint64_t mtu)
 	return true;
 }
 
+void net_set_link(struct net *net, bool up)
+{
+	if (up == net->link_up)
+		return;
+	net->link_up = up;
+	net->announce = up && (net->features & VIRTIO_NET_F_GUEST_ANNOUNCE) != 0;
+	log_info(net->dev->name, "the link is %s", up ? "up" : "down");
+	session_config_changed(&net->dev->session);
+}
+
 static bool net_look_again(struct device *dev)
 {
 	struct net *net = dev->state;
-	bool before = net->link_up;
 
-	if (!net->tap)
-		return false;
-	net->link_up = tap_is_up(net->tap);
-	if (net->link_up == before)
-		return false;
-	net->announce = net->link_up && (net->features & VIRTIO_NET_F_GUEST_ANNOUNCE) != 0;
-	log_info(dev->name, "the link is %s", net->link_up ? "up" : "down");
-	return true;
+	if (net->tap)
+		net_set_link(net, tap_is_up(net->tap));
+	return false;
 }
 
 /* ---- frames from the guest ---- */

@@ -212,6 +212,7 @@ static int read_staged(struct tap_queue *q)
 
 	if (n < 0)
 		return n;
+	net_set_link(q->tap->net, true); /* where frames come from */
 	q->staged = (uint32_t)n;
 	if (n > LARGE)
 		q->large = SMALL_IN_A_ROW;
