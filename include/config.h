@@ -106,7 +106,6 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #ifndef CONFIG_NET_PAIRS_MAX
 #define CONFIG_NET_PAIRS_MAX 8
 #endif
-_Static_assert(2 * CONFIG_NET_PAIRS_MAX + 1 <= CONFIG_QUEUES_MAX, "they are queues");
 
 /* Net devices with --pcap: each has a buffer of 256 KiB. */
 #ifndef CONFIG_NET_PCAPS_MAX

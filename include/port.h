@@ -301,11 +301,11 @@ struct port_tap {
 };
 
 /*
- * Attaches to the tap of this name, or makes it, with so many queues; only the first one is attached
- * then. -EPERM: who may not make one. -EINVAL: it has other queues, or is no tap.
+ * Opens the tap of this name, or makes it, with so many queues, of which the first one is attached.
+ * -EPERM: who may not make one. -EINVAL: it has other queues, or is no tap.
  */
 int port_tap_open(struct port_tap *tap, const char *name, unsigned queues);
-/* Takes over an open one. -EPROTOTYPE: it is no tap with VNET_HDR and without packet information. */
+/* Takes over an open one. -EPROTOTYPE: it is no tap, or without VNET_HDR or NO_PI. */
 int port_tap_take(struct port_tap *tap, int fd);
 void port_tap_close(struct port_tap *tap);
 /* What the guest takes of offloads; what it sends may have them all. */
@@ -328,7 +328,7 @@ int port_random(void *buf, size_t len);
 int port_stream_open(const char *path, bool *endless);
 /* What is there now, at most len: 0 at the end, -EAGAIN if nothing. */
 int port_stream_read(int fd, void *buf, size_t len);
-/* Makes a file (or opens a pipe) for writing, empty; and writes what goes at once: so many bytes. */
+/* Makes an empty file (or opens a pipe) for writing; writes what goes at once: so many bytes. */
 int port_stream_create(const char *path);
 int port_stream_write(int fd, const void *buf, size_t len);
 

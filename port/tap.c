@@ -97,7 +97,7 @@ static int open_queue(struct port_tap *tap, short flags)
 }
 
 /* calls at the start: open close ioctl(TAP_TUNSETIFF) ioctl(TAP_TUNSETVNETHDRSZ) */
-/* calls at the start: ioctl(TAP_TUNSETOFFLOAD) ioctl(TAP_TUNSETQUEUE) */
+/* calls at the start: ioctl(TAP_TUNSETOFFLOAD) */
 int port_tap_open(struct port_tap *tap, const char *name, unsigned queues)
 {
 	short flags = TAP_IFF_TAP | TAP_IFF_NO_PI | TAP_IFF_VNET_HDR;

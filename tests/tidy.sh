@@ -10,7 +10,7 @@ WITH_SYMBOLS=${WITH_SYMBOLS:-build/vubox.debug} # the same, not stripped
 FILE_LINES_MAX=500 FILE_LINES_MEDIAN=200
 FUNCTION_LINES_MAX=60 FUNCTION_LINES_MEDIAN=12
 LINE_COLUMNS_MAX=100
-BINARY_BYTES_MAX=86016
+BINARY_BYTES_MAX=114688
 
 # Which layer a file is in; it includes only what has the same number or a lower one. A header is in
 # the layer of the .c of the same name, or else of its row here.

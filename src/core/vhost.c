@@ -70,8 +70,8 @@ static uint64_t protocol_offered(const struct session *s)
 	const struct device_class *class = s->device->class;
 
 	/*
-	 * QEMU (to 10.0 at least) has a vhost device for each pair of a network card's queues, which
-	 * sends all regions once more; the table as a whole it sends for the first one only.
+	 * QEMU has a vhost device for each pair of a network card's queues, and each adds all the
+	 * regions; the table as a whole it sends for the first one only.
 	 */
 	return (PROTOCOL_FEATURES & ~(s->device->whole_table ? BIT(CONFIGURE_MEM_SLOTS) : 0)) |
 	       (class->mtu_set ? BIT(MTU) : 0) | (class->announce ? BIT(RARP) : 0);

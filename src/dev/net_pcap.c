@@ -1,5 +1,5 @@
 /*
- * What passes a network device, in a file that Wireshark reads (libpcap's format, with nanoseconds).
+ * What passes a network device, in a file that Wireshark reads (libpcap's format, nanoseconds).
  * It is collected in a buffer and written without waiting; what cannot be written is dropped.
  */
 #include <string.h>

@@ -1,6 +1,6 @@
 #!/bin/sh
-# The network card on a tap in a network of its own: both front-ends, offloads, large frames, several
-# queues, a link that goes down, a driver that comes anew, kill -9.
+# The network card on a tap in a network of its own: both front-ends, offloads, large frames,
+# several queues, a link that goes down, a driver that comes anew, kill -9.
 cd "$(dirname "$0")/../.." || exit 1
 if [ "${OWN_NETWORK:-}" != yes ]; then
 	if ! unshare --net --mount true 2>/dev/null; then

@@ -3,7 +3,7 @@
 #
 #     vmlinuz        the kernel of Debian's cloud images, from its package; nothing is installed
 #     base.cpio.gz   an initramfs: BusyBox, e2fsprogs, blkdiscard, the kernel's virtio modules
-#     test.cpio      to be appended: fio and iperf3 with all their libraries, User Mode Linux' module
+#     test.cpio      to be appended: fio, iperf3 and their libraries, User Mode Linux' modules
 #
 #     sh tests/guest/prepare.sh [PART...]      default: all three; base.cpio.gz needs no fio
 #
