@@ -14,9 +14,10 @@ enum { SEND_AT = 0, RECEIVE_AT = 0x20000, RECEIVE_BYTES = 0x8000 };
 static struct front fronts[PORTS];
 static uint32_t receive_bytes = RECEIVE_BYTES;
 
-#define OFFLOADS                                                                 \
-	(VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 | \
-		VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN | VIRTIO_NET_F_MRG_RXBUF)
+#define OFFLOADS                                                                            \
+	(VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_GUEST_TSO4 |            \
+		VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN | VIRTIO_NET_F_MRG_RXBUF | \
+		VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 | VIRTIO_NET_F_HOST_ECN)
 
 static void connect_port(unsigned i, uint64_t features)
 {
