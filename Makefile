@@ -27,7 +27,9 @@ IS_MUSL := $(shell printf '\043include <features.h>\nint x = __GLIBC__;' | \
 # Every limit of include/config.h can be set here: make CONFIG_REQUESTS_MAX=4096
 CONFIG := $(foreach v,$(sort $(filter CONFIG_%,$(.VARIABLES))),-D$(v)=$($(v)))
 # make DEVICES="blk" leaves the others out.
-ALL_DEVICES := $(patsubst src/dev/%.c,%,$(filter-out src/dev/table.c,$(wildcard src/dev/*.c)))
+# A device is src/dev/NAME.c and src/dev/NAME_*.c.
+ALL_DEVICES := $(patsubst src/dev/%.c,%,$(filter-out src/dev/table.c,$(foreach f, \
+	$(wildcard src/dev/*.c),$(if $(findstring _,$(notdir $f)),,$f))))
 DEVICES ?= $(ALL_DEVICES)
 LEFT_OUT := $(filter-out $(DEVICES),$(ALL_DEVICES))
 WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))
@@ -50,7 +52,8 @@ HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/turns.c src/core/w
 COLD := src/main.c src/opts.c src/base/log.c src/base/text.c src/core/msg.c src/core/session.c \
 	src/core/vhost.c port/cage.c port/file.c port/map.c port/process.c port/socket.c port/user.c
 
-SOURCES := $(sort $(filter-out $(LEFT_OUT:%=src/dev/%.c),$(wildcard src/*.c src/*/*.c port/*.c)))
+NOT_BUILT := $(LEFT_OUT:%=src/dev/%.c) $(foreach d,$(LEFT_OUT),$(wildcard src/dev/$(d)_*.c))
+SOURCES := $(sort $(filter-out $(NOT_BUILT),$(wildcard src/*.c src/*/*.c port/*.c)))
 HEADERS := $(wildcard include/*.h include/spec/*.h port/*.h)
 # What may be called in the cage, for this compiler's architecture and libc.
 CALLS := port/calls.sh $(wildcard port/*.c)

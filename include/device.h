@@ -42,6 +42,11 @@ struct device_class {
 	int (*open)(struct device *dev, const struct option_value *values);
 	void (*close)(struct device *dev);
 	/*
+	 * Makes what is to belong to the user that serves (--user), where its --chroot is: sockets.
+	 * As `open` otherwise. NULL: nothing.
+	 */
+	int (*listen)(struct device *dev);
+	/*
 	 * Stores the paths that it connects to, or removes, while it serves (at most DEVICE_PATHS):
 	 * their number. NULL: none.
 	 */

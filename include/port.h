@@ -70,7 +70,8 @@ int port_cage_seccomp(bool client);
 
 /* ---- waiting ---- */
 
-enum port_trigger { PORT_LEVEL, PORT_EDGE };
+/* EDGE_ANY: whenever it becomes readable or writable, it was so before or not. */
+enum port_trigger { PORT_LEVEL, PORT_EDGE, PORT_EDGE_ANY };
 
 int port_wait_open(void);
 int port_wait_add(int fd, uint64_t token, enum port_trigger trigger);
@@ -147,6 +148,33 @@ int port_send_some(int fd, const void *buf, size_t len);
 /* A socket of datagrams on path, as port_listen makes one; and whom it talks to from now on. */
 int port_datagrams_open(const char *path, struct port_socket_id *id);
 int port_datagrams_connect(int fd, const char *path);
+
+/* ---- unix sockets whose other end talks to a guest ---- */
+
+/* Connects, to a socket of messages (SOCK_SEQPACKET) or of bytes. */
+int port_peer_connect(const char *path, bool messages);
+/*
+ * Takes a line, and nothing behind it: its length, without the newline. -EAGAIN: its end is not
+ * there yet. -EPROTO: it is longer than size - 1, or ends without a newline.
+ */
+int port_peer_line(int fd, char *line, size_t size);
+/* Reads at most len bytes (>= 1), to the spans behind their first `skip`. 0: there are no more. */
+int port_peer_read(int fd, struct sink to, uint32_t skip, uint32_t len);
+/* The same with messages, one of which may be read in parts; *whole: this was the last of it. */
+int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, bool *whole);
+/* Writes so many bytes, from the spans behind their first `skip`: how many were taken. */
+int port_peer_write(int fd, struct source from, uint32_t skip, uint32_t len);
+/* The same of our own, from one or two places. */
+struct port_bytes {
+	const void *at;
+	size_t len;
+};
+int port_peer_send(int fd, const struct port_bytes *bytes, unsigned count);
+/* We read, or write, no more. */
+enum port_peer_side { PORT_PEER_READS, PORT_PEER_WRITES };
+void port_peer_shut(int fd, enum port_peer_side side);
+/* 1: the other side writes no more. 2: nor does it read. */
+int port_peer_ended(int fd);
 
 /* ---- shared memory ---- */
 

@@ -55,6 +55,9 @@ bool writer_put(struct writer *to, const void *src, uint32_t len);
 /* The same from one guest to another, or itself. */
 bool writer_copy(struct writer *to, struct reader *from, uint32_t len);
 
+/* Steps over so many bytes; false if there are not. */
+bool reader_skip(struct reader *from, uint32_t len);
+
 static inline uint32_t reader_left(const struct reader *r)
 {
 	return r->at.left;

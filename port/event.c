@@ -109,7 +109,8 @@ int port_wait_open(void)
 int port_wait_add(int fd, uint64_t token, enum port_trigger trigger)
 {
 	struct epoll_event event = {
-		.events = EPOLLIN | (trigger == PORT_EDGE ? (uint32_t)EPOLLET : 0),
+		.events = EPOLLIN | (trigger != PORT_LEVEL ? (uint32_t)EPOLLET : 0) |
+			  (trigger == PORT_EDGE_ANY ? (uint32_t)EPOLLOUT : 0),
 		.data.u64 = token,
 	};
 

@@ -341,6 +341,13 @@ static void remove_sockets(uint32_t count)
 		session_unlink(&state.devices[i].session);
 }
 
+static void close_all(void)
+{
+	remove_sockets(state.count);
+	for (uint32_t i = 0; i < state.count; i++)
+		state.devices[i].class->close(&state.devices[i]);
+}
+
 static int open_sockets(void)
 {
 	for (uint32_t i = 0; i < state.count; i++) {
@@ -356,6 +363,22 @@ static int open_sockets(void)
 		}
 	}
 	return EXIT_OK;
+}
+
+/* The sockets of front-ends, then those of the devices themselves. */
+static int open_all(void)
+{
+	int result = open_sockets();
+
+	for (uint32_t i = 0; i < state.count && result == EXIT_OK; i++) {
+		struct device *dev = &state.devices[i];
+
+		if (dev->class->listen)
+			result = dev->class->listen(dev);
+		if (result != EXIT_OK)
+			close_all();
+	}
+	return result;
 }
 
 static int cannot(const char *option, const char *text, const char *what, int error)
@@ -433,19 +456,16 @@ static int serve(void)
 	else
 		result = change_identity();
 	if (result == EXIT_OK)
-		result = open_sockets();
+		result = open_all();
 	if (result != EXIT_OK)
 		return result;
 	if (!enter_cage()) {
-		remove_sockets(state.count);
+		close_all();
 		return EXIT_FAILED;
 	}
 	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
 	loop_run(tick_end);
-	for (uint32_t i = 0; i < state.count; i++) {
-		session_unlink(&state.devices[i].session);
-		state.devices[i].class->close(&state.devices[i]);
-	}
+	close_all();
 	return EXIT_OK;
 }
 

@@ -156,6 +156,21 @@ bool reader_get(struct reader *from, void *dst, uint32_t len)
 	return true;
 }
 
+bool reader_skip(struct reader *from, uint32_t len)
+{
+	struct cursor *c = &from->at;
+
+	if (len > c->left)
+		return false;
+	while (len > 0) {
+		uint32_t part = cursor_part(c, len);
+
+		cursor_step(c, part);
+		len -= part;
+	}
+	return true;
+}
+
 RARE static bool put_pieces(struct cursor *c, const char *from, uint32_t len)
 {
 	if (!cursor_reachable(*c, len))
