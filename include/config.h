@@ -79,14 +79,27 @@ _Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a 
 #endif
 _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the spec");
 
+/*
+ * Connections of all socket devices, and bytes for each of them that its host's side has not taken
+ * yet: what a guest may send at once. It is memory only when that happens.
+ */
+#ifndef CONFIG_VSOCK_CONNS
+#define CONFIG_VSOCK_CONNS 1024
+#endif
+#ifndef CONFIG_VSOCK_BUFFER
+#define CONFIG_VSOCK_BUFFER (128 << 10)
+#endif
+_Static_assert((CONFIG_VSOCK_BUFFER & (CONFIG_VSOCK_BUFFER - 1)) == 0, "a ring of bytes");
+
 /* Things that the loop watches: a kick a queue, and a few for each device. */
 #ifndef CONFIG_WATCHES_MAX
-#define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + 4)
+#define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + CONFIG_VSOCK_CONNS + 4)
 #endif
 
 /* Descriptors: three a queue, and of each device its sockets, files and those of one message. */
 #ifndef CONFIG_FDS_MAX
-#define CONFIG_FDS_MAX (CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + 64)
+#define CONFIG_FDS_MAX \
+	(CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + CONFIG_VSOCK_CONNS + 64)
 #endif
 
 /* Bytes of a --config file, and words on one command line. */

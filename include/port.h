@@ -151,6 +151,9 @@ int port_datagrams_connect(int fd, const char *path);
 
 /* ---- unix sockets whose other end talks to a guest ---- */
 
+/* Spans of one call at most: what is behind them is for the next one. */
+enum { PORT_PEER_SPANS = 64 };
+
 /* Connects, to a socket of messages (SOCK_SEQPACKET) or of bytes. */
 int port_peer_connect(const char *path, bool messages);
 /*

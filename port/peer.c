@@ -9,8 +9,6 @@
 
 #include "port.h"
 
-enum { PIECES_MAX = 64 };
-
 /* calls of a client: socket(AF_UNIX) connect setsockopt close */
 int port_peer_connect(const char *path, bool messages)
 {
@@ -50,12 +48,12 @@ int port_peer_line(int fd, char *line, size_t size)
 }
 
 /* At most `len` bytes of the spans behind the first `skip`, as pieces: their number. */
-static unsigned pieces_of(struct iovec *pieces, const struct span *spans, uint32_t count,
-	uint32_t skip, uint32_t len)
+static unsigned pieces_of(
+	struct iovec *pieces, const struct span *spans, uint32_t count, uint32_t skip, uint32_t len)
 {
 	unsigned n = 0;
 
-	for (uint32_t i = 0; i < count && n < PIECES_MAX && len > 0; i++) {
+	for (uint32_t i = 0; i < count && n < PORT_PEER_SPANS && len > 0; i++) {
 		size_t part = spans[i].len;
 
 		if (skip >= part) {
@@ -95,7 +93,7 @@ static int transmit(int fd, struct iovec *pieces, unsigned count)
 /* calls: recvmsg */
 int port_peer_read(int fd, struct sink to, uint32_t skip, uint32_t len)
 {
-	struct iovec pieces[PIECES_MAX];
+	struct iovec pieces[PORT_PEER_SPANS];
 
 	return receive(fd, pieces, pieces_of(pieces, to.spans, to.count, skip, len), 0);
 }
@@ -103,7 +101,7 @@ int port_peer_read(int fd, struct sink to, uint32_t skip, uint32_t len)
 /* calls: recvmsg poll */
 int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, bool *whole)
 {
-	struct iovec pieces[PIECES_MAX];
+	struct iovec pieces[PORT_PEER_SPANS];
 	unsigned count = pieces_of(pieces, to.spans, to.count, skip, len);
 	size_t room = 0;
 	int n = receive(fd, pieces, count, MSG_PEEK | MSG_TRUNC);
@@ -122,7 +120,7 @@ int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, 
 /* calls: sendmsg */
 int port_peer_write(int fd, struct source from, uint32_t skip, uint32_t len)
 {
-	struct iovec pieces[PIECES_MAX];
+	struct iovec pieces[PORT_PEER_SPANS];
 
 	return transmit(fd, pieces, pieces_of(pieces, from.spans, from.count, skip, len));
 }

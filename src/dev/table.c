@@ -4,6 +4,7 @@
 #include "device.h"
 
 extern const struct device_class blk_class, net_class, rng_class;
+extern const struct device_class blk_class, rng_class, vsock_class;
 
 const struct device_class *const device_table[] = {
 #ifndef VUBOX_NO_BLK
@@ -14,6 +15,9 @@ const struct device_class *const device_table[] = {
 #endif
 #ifndef VUBOX_NO_RNG
 	&rng_class,
+#endif
+#ifndef VUBOX_NO_VSOCK
+	&vsock_class,
 #endif
 	NULL,
 };
