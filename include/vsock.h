@@ -104,12 +104,36 @@ int vsock_held_take(
 /* Gives the unix socket what it takes now: 1 if it has all of it, 0 if not, -errno. */
 int vsock_held_flush(struct vsock_conn *c);
 
+/* ---- vsock_host.c: unix sockets ---- */
+
+/* Someone has connected to our listener. Takes over fd. */
+void vsock_host_accept(struct vsock *v, int fd);
+/* Closes the unix socket, if it is there. */
+void vsock_host_close(struct vsock_conn *c);
+bool vsock_host_watch(struct vsock_conn *c, enum port_trigger trigger);
+/* What is known after a write: 1: the host has all; 0: it takes no more now; -errno. */
+void vsock_host_written(struct vsock_conn *c, int result);
+/* The host writes no more, or is gone. */
+void vsock_host_ended(struct vsock_conn *c);
+
 /* ---- vsock_conn.c: connections between the guest and the host ---- */
 
 /* Its place in the table of connections. */
 uint32_t vsock_conn_index(const struct vsock_conn *c);
-/* Someone has connected to our listener. Takes over fd. */
-void vsock_conn_accept(struct vsock *v, int fd);
+/* One that is nobody's yet: its stage is to be set. NULL: there are too many. */
+struct vsock_conn *vsock_conn_new(struct vsock *v);
+struct vsock_conn *vsock_conn_find(const struct vsock *v, uint32_t guest_port, uint32_t host_port);
+/* Its ports are known: it is found from now on. */
+void vsock_conn_enter(struct vsock_conn *c);
+/* From now on it has so long for what it waits for. */
+void vsock_conn_expect(struct vsock_conn *c);
+/* The guest is to get a packet without data. */
+void vsock_conn_want(struct vsock_conn *c, unsigned op);
+/* Puts it into the list if it has something for the guest. */
+void vsock_conn_offer(struct vsock_conn *c);
+/* Ends it without a word to the guest; with RST. */
+void vsock_conn_drop(struct vsock_conn *c);
+void vsock_conn_reset(struct vsock_conn *c);
 /*
  * A packet of the guest to the host: `all` is the chain with its header, data what is behind it.
  * False: it belongs to no connection.

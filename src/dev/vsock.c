@@ -103,7 +103,7 @@ static void vsock_accept_one(void *owner)
 	if (fd < 0)
 		vsock_rest(v, fd);
 	else if (q[VIRTIO_VSOCK_RX].started && q[VIRTIO_VSOCK_TX].started)
-		vsock_conn_accept(v, fd);
+		vsock_host_accept(v, fd);
 	else
 		port_close(fd); /* no guest is there */
 }

@@ -7,16 +7,12 @@
  * turn.
  */
 #include <errno.h>
-#include <string.h>
 
 #include "num.h"
-#include "panic.h"
 #include "text.h"
 #include "vsock.h"
 
 enum { HASHES = 256, HEADER = sizeof(struct virtio_vsock_hdr), PATH_MAX_BYTES = 108 };
-/* Ports of connections that the host has begun, as they seem to the guest. */
-#define PORT_FIRST (1u << 30)
 /* What the other side must say so soon; how often we look. */
 #define PATIENCE_NS 10000000000ull
 #define LOOK_NS     1000000000ull
@@ -27,7 +23,6 @@ static struct {
 	struct vsock_conn conns[CONFIG_VSOCK_CONNS], *free;
 	uint32_t touched; /* of conns */
 	struct vsock_conn *hashes[HASHES];
-	uint32_t next_port;
 	struct loop_timer patience;
 } state;
 
@@ -43,7 +38,7 @@ static struct vsock_conn **hash_of(uint32_t guest_port, uint32_t host_port)
 	return &state.hashes[(guest_port * 0x9e3779b1u ^ host_port * 0x85ebca6bu) >> 24];
 }
 
-static struct vsock_conn *conn_find(const struct vsock *v, uint32_t guest_port, uint32_t host_port)
+struct vsock_conn *vsock_conn_find(const struct vsock *v, uint32_t guest_port, uint32_t host_port)
 {
 	struct vsock_conn *c = *hash_of(guest_port, host_port);
 
@@ -57,7 +52,7 @@ static bool is_hashed(const struct vsock_conn *c)
 	return c->stage == VSOCK_ASKED || c->stage == VSOCK_OPEN;
 }
 
-static void hash_add(struct vsock_conn *c)
+void vsock_conn_enter(struct vsock_conn *c)
 {
 	struct vsock_conn **hash = hash_of(c->guest_port, c->host_port);
 
@@ -74,7 +69,7 @@ static void hash_remove(struct vsock_conn *c)
 	*at = c->same;
 }
 
-static struct vsock_conn *conn_new(struct vsock *v)
+struct vsock_conn *vsock_conn_new(struct vsock *v)
 {
 	struct vsock_conn *c = state.free;
 
@@ -112,7 +107,7 @@ static void list_remove(struct vsock_conn *c)
 	c->listed = false;
 }
 
-static void conn_want(struct vsock_conn *c, unsigned op)
+void vsock_conn_want(struct vsock_conn *c, unsigned op)
 {
 	c->wants |= (uint8_t)(1u << op);
 }
@@ -134,13 +129,12 @@ static bool conn_has_data(struct vsock_conn *c)
 	if (conn_credit(c) > 0)
 		return true;
 	if (!c->asked)
-		conn_want(c, VIRTIO_VSOCK_OP_CREDIT_REQUEST);
+		vsock_conn_want(c, VIRTIO_VSOCK_OP_CREDIT_REQUEST);
 	c->asked = true;
 	return false;
 }
 
-/* Puts it into the list if it has something for the guest. */
-static void conn_offer(struct vsock_conn *c)
+void vsock_conn_offer(struct vsock_conn *c)
 {
 	if (c->listed || (!conn_has_data(c) && c->wants == 0))
 		return;
@@ -150,20 +144,9 @@ static void conn_offer(struct vsock_conn *c)
 
 /* ---- its end ---- */
 
-static void conn_close_fd(struct vsock_conn *c)
+void vsock_conn_drop(struct vsock_conn *c)
 {
-	if (c->fd < 0)
-		return;
-	if (c->watch >= 0)
-		loop_unwatch(c->watch);
-	port_close(c->fd);
-	c->fd = c->watch = -1;
-}
-
-/* Ends it without a word to the guest. */
-static void conn_drop(struct vsock_conn *c)
-{
-	conn_close_fd(c);
+	vsock_host_close(c);
 	if (is_hashed(c))
 		hash_remove(c);
 	list_remove(c);
@@ -179,13 +162,13 @@ static void conn_leave(struct vsock_conn *c)
 	c->stage = VSOCK_DRAINS;
 	c->since_ns = 0;
 	c->wants = 0;
-	conn_want(c, VIRTIO_VSOCK_OP_RST);
-	conn_offer(c);
+	vsock_conn_want(c, VIRTIO_VSOCK_OP_RST);
+	vsock_conn_offer(c);
 }
 
-static void conn_reset(struct vsock_conn *c)
+void vsock_conn_reset(struct vsock_conn *c)
 {
-	conn_close_fd(c);
+	vsock_host_close(c);
 	conn_leave(c);
 	c->stage = VSOCK_RESET;
 }
@@ -204,152 +187,19 @@ static void conn_look(void *owner)
 		if (now - c->since_ns < PATIENCE_NS)
 			more = true;
 		else if (c->stage == VSOCK_LINE)
-			conn_drop(c);
+			vsock_conn_drop(c);
 		else
-			conn_reset(c);
+			vsock_conn_reset(c);
 	}
 	if (more)
 		loop_timer_set(&state.patience, now + LOOK_NS, conn_look, NULL);
 }
 
-/* From now on it has so long for what it waits for. */
-static void conn_expect(struct vsock_conn *c)
+void vsock_conn_expect(struct vsock_conn *c)
 {
 	c->since_ns = out_now_ns();
 	if (!state.patience.set)
 		loop_timer_set(&state.patience, c->since_ns + LOOK_NS, conn_look, NULL);
-}
-
-/* ---- the unix socket ---- */
-
-static void conn_event(void *owner);
-
-static bool conn_watch(struct vsock_conn *c, enum port_trigger trigger)
-{
-	c->watch = loop_watch(c->fd, trigger, conn_event, c);
-	return c->watch >= 0;
-}
-
-/* What is known after a write: 1: the host has all; 0: it takes no more now; -errno. */
-static void conn_written(struct vsock_conn *c, int result)
-{
-	bool stalled = result == 0;
-
-	/* One that drains: the guest knows all that it is to know. */
-	if (c->stage == VSOCK_DRAINS && !stalled) {
-		conn_close_fd(c);
-		c->stage = VSOCK_RESET;
-		if (c->wants == 0)
-			conn_drop(c);
-		return;
-	}
-	if (result < 0) {
-		conn_reset(c);
-		return;
-	}
-	if (stalled != c->stalled) {
-		/* Asked for only while it is of use: every read of the host would wake us. */
-		loop_unwatch(c->watch);
-		c->stalled = stalled;
-		if (!conn_watch(c, stalled ? PORT_EDGE_ANY : PORT_EDGE)) {
-			conn_reset(c);
-			return;
-		}
-	}
-	if (c->held == 0 && (c->shut & VIRTIO_VSOCK_SHUTDOWN_SEND) != 0)
-		port_peer_shut(c->fd, PORT_PEER_WRITES);
-	/* A quarter is soon enough that the guest need not wait, and not a packet for each. */
-	if (c->forwarded != c->told && c->received - c->told > vsock_held_alloc(c) / 4)
-		conn_want(c, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
-}
-
-/* The host writes no more, or is gone. */
-static void conn_ended(struct vsock_conn *c)
-{
-	uint8_t before = c->is_shut;
-
-	c->is_shut |= port_peer_ended(c->fd) == 2 ? SHUT_BOTH : VIRTIO_VSOCK_SHUTDOWN_SEND;
-	if (c->is_shut == before)
-		return;
-	conn_want(c, VIRTIO_VSOCK_OP_SHUTDOWN);
-	if (c->is_shut == SHUT_BOTH)
-		conn_expect(c);
-}
-
-/* "CONNECT 1234": the port, or false. */
-static bool parse_line(const char *line, uint32_t *port)
-{
-	static const char word[] = "CONNECT ";
-	uint64_t n = 0;
-
-	if (strncmp(line, word, sizeof(word) - 1) != 0)
-		return false;
-	line += sizeof(word) - 1;
-	if (*line == 0)
-		return false;
-	for (; *line >= '0' && *line <= '9' && n <= UINT32_MAX; line++)
-		n = n * 10 + (uint64_t)(*line - '0');
-	*port = (uint32_t)n;
-	return *line == 0 && n <= UINT32_MAX;
-}
-
-static void conn_line(struct vsock_conn *c)
-{
-	char line[32];
-	uint32_t port;
-	int n = port_peer_line(c->fd, line, sizeof(line));
-
-	if (n == -EAGAIN)
-		return;
-	if (n < 0 || !parse_line(line, &port)) {
-		conn_drop(c);
-		return;
-	}
-	c->guest_port = port;
-	do
-		c->host_port = PORT_FIRST + state.next_port++ % PORT_FIRST;
-	while (conn_find(c->vsock, c->guest_port, c->host_port));
-	c->stage = VSOCK_ASKED;
-	hash_add(c);
-	conn_expect(c);
-	conn_want(c, VIRTIO_VSOCK_OP_REQUEST);
-	conn_offer(c);
-}
-
-static void conn_event(void *owner)
-{
-	struct vsock_conn *c = owner;
-
-	if (c->stage == VSOCK_LINE) {
-		conn_line(c);
-		return;
-	}
-	c->readable = true;
-	if (c->stalled)
-		conn_written(c, vsock_held_flush(c));
-	if (c->stage != VSOCK_OPEN)
-		return;
-	if (c->is_shut == VIRTIO_VSOCK_SHUTDOWN_SEND)
-		conn_ended(c);
-	conn_offer(c);
-}
-
-void vsock_conn_accept(struct vsock *v, int fd)
-{
-	struct vsock_conn *c = conn_new(v);
-
-	if (!c) {
-		if (log_allow(&v->limit, v->dev->name))
-			log_error(v->dev->name, "%s: turned away: there are %d connections already",
-				v->path, CONFIG_VSOCK_CONNS);
-		port_close(fd);
-		return;
-	}
-	c->fd = fd;
-	c->stage = VSOCK_LINE;
-	conn_expect(c);
-	if (!conn_watch(c, PORT_EDGE))
-		conn_drop(c);
 }
 
 /* ---- packets from the guest ---- */
@@ -358,7 +208,7 @@ void vsock_conn_accept(struct vsock *v, int fd)
 static bool conn_connect(struct vsock *v, const struct vsock_packet *p)
 {
 	char path[PATH_MAX_BYTES];
-	struct vsock_conn *c = conn_new(v);
+	struct vsock_conn *c = vsock_conn_new(v);
 
 	if (!c)
 		return false;
@@ -366,11 +216,11 @@ static bool conn_connect(struct vsock *v, const struct vsock_packet *p)
 	c->type = p->type;
 	(void)text_format(path, sizeof(path), "%s_%u", v->path, p->peer_port);
 	c->fd = port_peer_connect(path, p->type == VIRTIO_VSOCK_TYPE_SEQPACKET);
-	if (c->fd < 0 || !conn_watch(c, PORT_EDGE)) {
+	if (c->fd < 0 || !vsock_host_watch(c, PORT_EDGE)) {
 		if (log_allow(&v->limit, v->dev->name))
 			log_info(v->dev->name, "%s: cannot connect: %s", path,
 				log_errno(c->fd < 0 ? c->fd : c->watch));
-		conn_drop(c);
+		vsock_conn_drop(c);
 		return false;
 	}
 	c->stage = VSOCK_OPEN;
@@ -378,9 +228,9 @@ static bool conn_connect(struct vsock *v, const struct vsock_packet *p)
 	c->host_port = p->peer_port;
 	c->buf_alloc = p->buf_alloc;
 	c->fwd_cnt = p->fwd_cnt;
-	hash_add(c);
-	conn_want(c, VIRTIO_VSOCK_OP_RESPONSE);
-	conn_offer(c);
+	vsock_conn_enter(c);
+	vsock_conn_want(c, VIRTIO_VSOCK_OP_RESPONSE);
+	vsock_conn_offer(c);
 	return true;
 }
 
@@ -393,7 +243,7 @@ static void conn_accepted(struct vsock_conn *c)
 	c->since_ns = 0;
 	c->readable = true;
 	if (port_peer_send(c->fd, &(struct port_bytes){ line, len }, 1) != (int)len)
-		conn_reset(c);
+		vsock_conn_reset(c);
 }
 
 static void conn_shutdown(struct vsock_conn *c, uint32_t flags)
@@ -411,7 +261,7 @@ static void conn_shutdown(struct vsock_conn *c, uint32_t flags)
 	if (c->held > c->part)
 		conn_leave(c);
 	else
-		conn_reset(c);
+		vsock_conn_reset(c);
 }
 
 static void conn_data(
@@ -420,9 +270,9 @@ static void conn_data(
 	bool end = (p->flags & VIRTIO_VSOCK_SEQ_EOM) != 0;
 
 	if (c->stage != VSOCK_OPEN || (c->shut & VIRTIO_VSOCK_SHUTDOWN_SEND) != 0)
-		conn_reset(c);
+		vsock_conn_reset(c);
 	else
-		conn_written(c, vsock_held_take(c, all, data, p->len, end));
+		vsock_host_written(c, vsock_held_take(c, all, data, p->len, end));
 }
 
 static void conn_packet(
@@ -435,7 +285,9 @@ static void conn_packet(
 	switch (p->op) {
 	case VIRTIO_VSOCK_OP_RW: conn_data(c, p, all, data); break;
 	case VIRTIO_VSOCK_OP_CREDIT_UPDATE: break;
-	case VIRTIO_VSOCK_OP_CREDIT_REQUEST: conn_want(c, VIRTIO_VSOCK_OP_CREDIT_UPDATE); break;
+	case VIRTIO_VSOCK_OP_CREDIT_REQUEST:
+		vsock_conn_want(c, VIRTIO_VSOCK_OP_CREDIT_UPDATE);
+		break;
 	case VIRTIO_VSOCK_OP_SHUTDOWN: conn_shutdown(c, p->flags); break;
 	case VIRTIO_VSOCK_OP_RESPONSE:
 		if (c->stage == VSOCK_ASKED) {
@@ -443,32 +295,32 @@ static void conn_packet(
 			break;
 		}
 		/* fall through */
-	default: conn_reset(c);
+	default: vsock_conn_reset(c);
 	}
 }
 
 bool vsock_conn_packet(
 	struct vsock *v, const struct vsock_packet *p, struct source all, struct reader *data)
 {
-	struct vsock_conn *c = conn_find(v, p->guest_port, p->peer_port);
+	struct vsock_conn *c = vsock_conn_find(v, p->guest_port, p->peer_port);
 
 	/* One that the guest knows nothing of any more is of an earlier life of it. */
 	if (c && p->op == VIRTIO_VSOCK_OP_REQUEST) {
-		conn_drop(c);
+		vsock_conn_drop(c);
 		c = NULL;
 	}
 	if (!c)
 		return p->op == VIRTIO_VSOCK_OP_RST ||
 		       (p->op == VIRTIO_VSOCK_OP_REQUEST && conn_connect(v, p));
 	if (p->op == VIRTIO_VSOCK_OP_RST) {
-		conn_drop(c);
+		vsock_conn_drop(c);
 		return true;
 	}
 	if (c->type != p->type)
 		return false;
 	conn_packet(c, p, all, data);
 	if (c->stage != VSOCK_FREE)
-		conn_offer(c);
+		vsock_conn_offer(c);
 	return true;
 }
 
@@ -517,9 +369,9 @@ static uint32_t conn_put_data(struct vsock_conn *c, struct writer *to, struct si
 			c, to, VIRTIO_VSOCK_OP_RW, whole ? VIRTIO_VSOCK_SEQ_EOM : 0, (uint32_t)n);
 	c->readable = n != -EAGAIN;
 	if (n == 0)
-		conn_ended(c);
+		vsock_host_ended(c);
 	else if (n != -EAGAIN)
-		conn_reset(c);
+		vsock_conn_reset(c);
 	return 0;
 }
 
@@ -534,9 +386,9 @@ uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all)
 	if (written == 0 && c->wants != 0)
 		written = conn_put_wanted(c, to);
 	if (c->stage == VSOCK_RESET && c->wants == 0)
-		conn_drop(c);
+		vsock_conn_drop(c);
 	else
-		conn_offer(c);
+		vsock_conn_offer(c);
 	return written;
 }
 
@@ -544,5 +396,5 @@ void vsock_conn_forget(struct vsock *v)
 {
 	for (uint32_t i = 0; i < state.touched; i++)
 		if (state.conns[i].stage != VSOCK_FREE && state.conns[i].vsock == v)
-			conn_drop(&state.conns[i]);
+			vsock_conn_drop(&state.conns[i]);
 }
