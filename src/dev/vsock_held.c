@@ -1,8 +1,8 @@
 /*
  * The socket device: what goes from the guest to the host.
  *
- * It is written to the unix socket from where it lies in the guest. What the socket does not take is
- * kept, in a ring of bytes for each connection that is as large as the guest is told (5.10.6.3):
+ * It is written to the unix socket from where it lies in the guest. What the socket does not take
+ * is kept, in a ring of bytes for each connection that is as large as the guest is told (5.10.6.3):
  * so a host that does not read stops its own connection only. A message (SEQPACKET) is written in
  * one piece, so it is kept until it is whole; in the ring it has its length before it, and what the
  * guest is told is the half, so that lengths have room, too.

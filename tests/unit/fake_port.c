@@ -317,7 +317,7 @@ static bool readable(const struct object *o)
 {
 	switch (o->kind) {
 	case NOTIFY: return o->count > 0;
-	case SOCKET: return o->first || !o->peer;
+	case SOCKET: return o->first || !o->peer || o->peer->shut;
 	case LISTENER: return o->backlog_len > 0;
 	case SIGNALS: return state.signal_count > 0;
 	case IO_EVENT: return fake_io_done();
@@ -341,7 +341,9 @@ int port_wait_add(int fd, uint64_t token, enum port_trigger trigger)
 	d->watched = true;
 	d->trigger = trigger;
 	d->token = token;
-	d->seen = readable(d->object) ? d->object->signals - 1 : d->object->signals;
+	d->seen = d->object->signals;
+	if (trigger == PORT_EDGE_ANY || readable(d->object))
+		d->seen--;
 	return 0;
 }
 
@@ -360,8 +362,9 @@ static unsigned collect(uint64_t *tokens, unsigned max)
 	for (int i = 0; i < state.top && n < max; i++) {
 		struct descriptor *d = &state.fds[i];
 
-		if (!d->object || !d->watched || !readable(d->object) ||
-			(d->trigger == PORT_EDGE && d->seen == d->object->signals))
+		if (!d->object || !d->watched ||
+			(d->trigger != PORT_EDGE_ANY && !readable(d->object)) ||
+			(d->trigger != PORT_LEVEL && d->seen == d->object->signals))
 			continue;
 		d->seen = d->object->signals;
 		tokens[n++] = d->token;

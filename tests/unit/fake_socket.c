@@ -231,10 +231,8 @@ int port_socket_kind(int fd)
 {
 	int error = fake_call(FAKE_SOCKET_KIND);
 
-	if (error < 0)
-		return error;
-	if (!fake_fd_open(fd))
-		return -EBADF;
+	if (error < 0 || !fake_fd_open(fd))
+		return error < 0 ? error : -EBADF;
 	switch (fake_fd(fd)->object->kind) {
 	case LISTENER: return 1;
 	case SOCKET: return 0;
@@ -249,7 +247,7 @@ static int take(struct object *o, void *buf, size_t len, struct object **got, un
 
 	*count = 0;
 	if (!o->first)
-		return o->peer ? -EAGAIN : 0;
+		return o->peer && !o->peer->shut ? -EAGAIN : 0;
 	while (o->first && n < len && *count == 0) {
 		struct segment *s = o->first;
 		size_t part = s->len - s->at < len - n ? s->len - s->at : len - n;
@@ -259,6 +257,8 @@ static int take(struct object *o, void *buf, size_t len, struct object **got, un
 		s->at += part;
 		o->queued -= part;
 		*count = s->count;
+		if (o->peer)
+			o->peer->signals++; /* there is room */
 		for (unsigned i = 0; i < s->count; i++)
 			got[i] = s->objects[i];
 		s->count = 0;
@@ -343,7 +343,7 @@ int fake_peek(int fd)
 {
 	const struct object *o = fake_object(fd, SOCKET);
 
-	return o->first ? 1 : o->peer ? -EAGAIN : 0;
+	return o->first ? 1 : o->peer && !o->peer->shut ? -EAGAIN : 0;
 }
 
 /* ---- shared memory ---- */

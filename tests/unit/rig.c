@@ -57,10 +57,7 @@ static void run_loop(void *arg)
 {
 	(void)arg;
 	loop_run(tick_end);
-	for (uint32_t i = 0; i < state.count; i++) {
-		session_unlink(&state.devices[i].session);
-		state.devices[i].class->close(&state.devices[i]);
-	}
+	close_all();
 	port_exit(EXIT_OK);
 }
 
