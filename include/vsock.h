@@ -66,6 +66,7 @@ struct vsock_reply {
 
 struct vsock {
 	struct device *dev;
+	uint32_t number; /* among these devices */
 	uint64_t cid;
 	const char *path; /* of our listener; PATH_PORT are those that the guest connects to */
 	int listener, watch;
@@ -76,10 +77,13 @@ struct vsock {
 
 	/* From here on it belongs to the guest's present life (vsock_forget). */
 	uint64_t features;
-	bool began;     /* it was seen to work */
+	bool began;     /* its queues were seen to work since they were started; … */
+	bool known;     /* … since the front-end has connected */
 	bool event_due; /* TRANSPORT_RESET */
 	struct vsock_reply replies[VSOCK_REPLIES];
 	uint32_t reply_first, reply_count;
+	struct vsock *waits_for;         /* a guest that is to take packets of ours first */
+	bool sibling_next;               /* whose turn it is */
 	struct vsock_conn *first, *last; /* that have something for the guest */
 };
 
@@ -87,6 +91,8 @@ struct vsock {
 
 /* The receive queue has work, or may have. */
 void vsock_ready(struct vsock *v);
+/* Transmit queues that wait for this guest go on. */
+void vsock_wake(struct vsock *v);
 /* A packet from cid:peer_port to the guest, as it is written. */
 struct virtio_vsock_hdr vsock_header(
 	const struct vsock *v, uint64_t cid, uint32_t peer_port, uint32_t guest_port);
@@ -147,5 +153,17 @@ bool vsock_conn_packet(
 uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all);
 /* The guest is gone: so are its connections. */
 void vsock_conn_forget(struct vsock *v);
+
+/* ---- vsock_sibling.c: from guest to guest ---- */
+
+/* Keeps a packet for another guest; false: it is refused. */
+bool vsock_sibling_put(struct vsock *from, struct vsock *to, const struct vsock_packet *p,
+	const struct virtio_vsock_hdr *h, struct reader *data);
+/* Whether it must not send anything now; vsock_wake says when it may. */
+bool vsock_sibling_waits(struct vsock *v);
+bool vsock_sibling_has(const struct vsock *v);
+/* As vsock_conn_next. */
+uint32_t vsock_sibling_next(struct vsock *v, struct writer *to);
+void vsock_sibling_forget(struct vsock *v);
 
 #endif

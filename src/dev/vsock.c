@@ -51,6 +51,7 @@ static int vsock_open(struct device *dev, const struct option_value *values)
 		return EXIT_USAGE;
 	}
 	v->dev = dev;
+	v->number = state.count;
 	v->path = values[OPT_UDS_PATH].text;
 	if (strlen(v->path) > UDS_PATH_MAX) {
 		log_error(dev->name, "--uds-path: longer than %d bytes", UDS_PATH_MAX);
@@ -67,6 +68,32 @@ static int vsock_open(struct device *dev, const struct option_value *values)
 	dev->queue_count = QUEUES;
 	dev->queue_size_max = QUEUE_SIZE_MAX;
 	return EXIT_OK;
+}
+
+/*
+ * The queues have been started. At their beginnings: so has the driver, and it knows of no
+ * connection. Else it goes on, with us, or where an earlier life of ours was, of which no
+ * connection is left (5.10.6.7).
+ */
+static bool vsock_begin(struct vsock *v)
+{
+	const struct queue *q = v->dev->queues;
+	uint32_t fresh = (v->dev->session.features & VIRTIO_F_RING_PACKED) != 0 ? 0x80008000u : 0;
+
+	if (!q[VIRTIO_VSOCK_RX].started || !q[VIRTIO_VSOCK_TX].started)
+		return false;
+	if (v->began)
+		return true;
+	v->began = true;
+	if (q[VIRTIO_VSOCK_RX].base == fresh && q[VIRTIO_VSOCK_TX].base == fresh) {
+		vsock_conn_forget(v);
+		vsock_sibling_forget(v);
+	} else if (!v->known) {
+		v->event_due = true;
+	}
+	v->known = true;
+	queue_ready(&v->dev->queues[VIRTIO_VSOCK_EVENT]);
+	return true;
 }
 
 static void vsock_accept_one(void *owner);
@@ -95,14 +122,13 @@ static void vsock_rest(struct vsock *v, int error)
 static void vsock_accept_one(void *owner)
 {
 	struct vsock *v = owner;
-	const struct queue *q = v->dev->queues;
 	int fd = port_accept(v->listener);
 
 	if (fd == -EAGAIN || fd == -ECONNABORTED)
 		return;
 	if (fd < 0)
 		vsock_rest(v, fd);
-	else if (q[VIRTIO_VSOCK_RX].started && q[VIRTIO_VSOCK_TX].started)
+	else if (vsock_begin(v))
 		vsock_host_accept(v, fd);
 	else
 		port_close(fd); /* no guest is there */
@@ -136,8 +162,9 @@ static unsigned vsock_paths(const struct device *dev, struct port_cage_path *pat
 static void vsock_forget(struct vsock *v)
 {
 	vsock_conn_forget(v);
+	vsock_sibling_forget(v);
 	v->features = 0;
-	v->began = v->event_due = false;
+	v->began = v->known = v->event_due = false;
 	v->reply_first = v->reply_count = 0;
 }
 
@@ -160,6 +187,13 @@ static void vsock_close(struct device *dev)
 void vsock_ready(struct vsock *v)
 {
 	queue_ready(&v->dev->queues[VIRTIO_VSOCK_RX]);
+}
+
+void vsock_wake(struct vsock *v)
+{
+	for (uint32_t i = 0; i < state.count; i++)
+		if (state.vsocks[i].waits_for == v)
+			queue_ready(&state.vsocks[i].dev->queues[VIRTIO_VSOCK_TX]);
 }
 
 struct virtio_vsock_hdr vsock_header(
@@ -198,7 +232,16 @@ static uint32_t vsock_put_reply(struct vsock *v, struct writer *to)
 
 static bool vsock_has_more(const struct vsock *v)
 {
-	return v->reply_count > 0 || v->first;
+	return v->reply_count > 0 || v->first || vsock_sibling_has(v);
+}
+
+/* The next packet, whoever has one: as vsock_conn_next. */
+static uint32_t vsock_next(struct vsock *v, struct writer *to, struct sink all)
+{
+	if (v->reply_count > 0)
+		return vsock_put_reply(v, to);
+	v->sibling_next = vsock_sibling_has(v) && (!v->sibling_next || !v->first);
+	return v->sibling_next ? vsock_sibling_next(v, to) : vsock_conn_next(v, to, all);
 }
 
 /* Fills the window's chain: 1, or (it has broken the queue) 0. */
@@ -209,35 +252,18 @@ static int vsock_fill(struct vsock *v, struct window *w)
 	struct sink all;
 	uint32_t written = 0;
 
-	if (req->chain.readable > 0 || req->chain.writable < HEADER || !writer_take(&out, &all)) {
+	if (req->chain.readable > 0 || req->chain.writable <= HEADER || !writer_take(&out, &all)) {
 		req = window_take(w);
 		window_close(w);
 		request_break(req, "a receive buffer that no packet can be in");
 		return 0;
 	}
 	while (written == 0 && vsock_has_more(v))
-		written = v->reply_count > 0 ? vsock_put_reply(v, &req->out)
-					     : vsock_conn_next(v, &req->out, all);
+		written = vsock_next(v, &req->out, all);
 	if (written > 0)
 		request_done(window_take(w), written);
 	window_close(w);
 	return 1;
-}
-
-/*
- * A driver that goes on where an earlier life of ours was: connections that it knows of are gone
- * (5.10.6.7). Its queues do not start at their beginnings then.
- */
-static void vsock_begin(struct vsock *v)
-{
-	const struct queue *q = v->dev->queues;
-	uint32_t fresh = (v->dev->session.features & VIRTIO_F_RING_PACKED) != 0 ? 0x80008000u : 0;
-
-	if (v->began || !q[VIRTIO_VSOCK_RX].started || !q[VIRTIO_VSOCK_TX].started)
-		return;
-	v->began = true;
-	v->event_due = q[VIRTIO_VSOCK_RX].base != fresh || q[VIRTIO_VSOCK_TX].base != fresh;
-	queue_ready(&v->dev->queues[VIRTIO_VSOCK_EVENT]);
 }
 
 static int vsock_turn(struct device *dev, struct queue *q)
@@ -246,7 +272,7 @@ static int vsock_turn(struct device *dev, struct queue *q)
 	uint64_t start = q->counts.bytes;
 	int found = 1;
 
-	vsock_begin(v);
+	(void)vsock_begin(v);
 	for (unsigned n = 0;
 		n < CONFIG_BUDGET && q->counts.bytes - start < CONFIG_BUDGET_BYTES && found > 0;
 		n++) {
@@ -291,12 +317,18 @@ static bool vsock_has_type(const struct vsock *v, uint16_t type)
 }
 
 /* A packet of the guest; false: it is to be told that there is no such connection. */
-static bool vsock_judge(
-	struct vsock *v, const struct vsock_packet *p, struct source all, struct reader *data)
+static bool vsock_judge(struct vsock *v, const struct virtio_vsock_hdr *h,
+	const struct vsock_packet *p, struct source all, struct reader *data)
 {
+	struct vsock *sibling;
+
 	if (p->src_cid != v->cid || p->len > reader_left(data) || !vsock_has_type(v, p->type))
 		return false;
-	return p->dst_cid == VIRTIO_VSOCK_CID_HOST && vsock_conn_packet(v, p, all, data);
+	if (p->dst_cid == VIRTIO_VSOCK_CID_HOST)
+		return vsock_conn_packet(v, p, all, data);
+	sibling = vsock_find(p->dst_cid);
+	return sibling && sibling != v && vsock_begin(sibling) &&
+	       vsock_has_type(sibling, p->type) && vsock_sibling_put(v, sibling, p, h, data);
 }
 
 static void vsock_take(struct vsock *v, struct request *req)
@@ -313,7 +345,7 @@ static void vsock_take(struct vsock *v, struct request *req)
 	}
 	p = vsock_packet(&h);
 	/* RST is never the answer to RST. */
-	if (!vsock_judge(v, &p, all, &req->in) && p.op != VIRTIO_VSOCK_OP_RST)
+	if (!vsock_judge(v, &h, &p, all, &req->in) && p.op != VIRTIO_VSOCK_OP_RST)
 		vsock_reply(v, &p);
 	request_done(req, 0);
 }
@@ -339,9 +371,9 @@ static bool vsock_can_take(struct device *dev, const struct queue *q)
 {
 	struct vsock *v = dev->state;
 
-	vsock_begin(v);
+	(void)vsock_begin(v);
 	switch (q->index) {
-	case VIRTIO_VSOCK_TX: return v->reply_count < VSOCK_REPLIES;
+	case VIRTIO_VSOCK_TX: return v->reply_count < VSOCK_REPLIES && !vsock_sibling_waits(v);
 	case VIRTIO_VSOCK_EVENT: return v->event_due;
 	default: return true;
 	}
@@ -366,6 +398,8 @@ static void vsock_accept(struct device *dev, uint64_t features)
 
 	if (features == 0)
 		vsock_forget(v);
+	else if (!dev->queues[VIRTIO_VSOCK_RX].started)
+		v->began = false;
 	v->features = features;
 }
 

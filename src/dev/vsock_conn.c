@@ -359,11 +359,9 @@ static uint32_t conn_put_data(struct vsock_conn *c, struct writer *to, struct si
 {
 	uint32_t len = (uint32_t)num_min(conn_credit(c), writer_left(to) - HEADER);
 	bool whole = false, messages = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
-	int n = -EAGAIN;
+	int n = messages ? port_peer_read_message(c->fd, all, HEADER, len, &whole)
+			 : port_peer_read(c->fd, all, HEADER, len);
 
-	if (len > 0)
-		n = messages ? port_peer_read_message(c->fd, all, HEADER, len, &whole)
-			     : port_peer_read(c->fd, all, HEADER, len);
 	if (n > 0)
 		return conn_put(
 			c, to, VIRTIO_VSOCK_OP_RW, whole ? VIRTIO_VSOCK_SEQ_EOM : 0, (uint32_t)n);
