@@ -3,10 +3,13 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "device.h"
 #include "fake_object.h"
 
 static struct {
 	struct port_cage_path paths[3 * CONFIG_DEVICES_MAX]; /* that landlock leaves */
+	/* That landlock leaves. */
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1)];
 	unsigned count;
 	bool landlock, client;
 } state;
@@ -70,12 +73,23 @@ int port_cage_seccomp(bool client)
 	return error;
 }
 
+/* Connecting is a right to a directory and what is beneath it. */
+static bool reaches(const struct port_cage_path *allowed, const char *path, bool client)
+{
+	const char *slash = strrchr(allowed->path, '/');
+	size_t len = slash ? (size_t)(slash - allowed->path) + 1 : 0;
+
+	if (allowed->client != client)
+		return false;
+	return client ? strncmp(allowed->path, path, len) == 0 : strcmp(allowed->path, path) == 0;
+}
+
 void fake_path_check(const char *path, bool client)
 {
 	bool found = !state.landlock;
 
 	for (unsigned i = 0; i < state.count; i++)
-		found |= state.paths[i].client == client && strcmp(state.paths[i].path, path) == 0;
+		found |= reaches(&state.paths[i], path, client);
 	if (!found || (fake.caged && client && !state.client))
 		fake_die("%s cannot be reached from inside the cage", path);
 }
