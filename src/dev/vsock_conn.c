@@ -2,9 +2,9 @@
  * The socket device: connections between its guest and the host.
  *
  * Each has a unix socket. What comes from it is read straight into the guest's buffer, when there
- * is one; what goes to it is in vsock_held.c. An event of the unix socket only marks the connection,
- * and puts it into the list of those that have something for the guest, who get a packet each in
- * turn.
+ * is one; what goes to it is in vsock_held.c. An event of the unix socket only marks the
+ * connection, and puts it into the list of those that have something for the guest, who get a packet
+ * each in turn.
  */
 #include <errno.h>
 

@@ -1,5 +1,5 @@
 /*
- * What the tests of the socket device run: inside the guest it talks AF_VSOCK, outside unix sockets.
+ * What the tests of the socket device run: in the guest it talks AF_VSOCK, outside unix sockets.
  *
  *     vsock pour PORT BYTES     guest: connects to the host, sends so many bytes, half-closes, and
  *                               reads as many back
