@@ -92,7 +92,7 @@ struct vsock {
 /* The receive queue has work, or may have. */
 void vsock_ready(struct vsock *v);
 /* Transmit queues that wait for this guest go on. */
-void vsock_wake(struct vsock *v);
+void vsock_wake(const struct vsock *v);
 /* A packet from cid:peer_port to the guest, as it is written. */
 struct virtio_vsock_hdr vsock_header(
 	const struct vsock *v, uint64_t cid, uint32_t peer_port, uint32_t guest_port);
@@ -152,7 +152,7 @@ bool vsock_conn_packet(
  */
 uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all);
 /* The guest is gone: so are its connections. */
-void vsock_conn_forget(struct vsock *v);
+void vsock_conn_forget(const struct vsock *v);
 
 /* ---- vsock_sibling.c: from guest to guest ---- */
 

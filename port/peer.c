@@ -36,15 +36,17 @@ int port_peer_connect(const char *path, bool messages)
 int port_peer_line(int fd, char *line, size_t size)
 {
 	ssize_t n = recv(fd, line, size, MSG_PEEK | MSG_DONTWAIT);
-	char *end = n > 0 ? memchr(line, '\n', (size_t)n) : NULL;
+	ssize_t len = 0;
 
 	if (n < 0)
 		return -errno;
-	if (!end)
+	while (len < n && line[len] != '\n')
+		len++;
+	if (len == n)
 		return n == 0 || (size_t)n == size ? -EPROTO : -EAGAIN;
-	n = recv(fd, line, (size_t)(end - line) + 1, MSG_DONTWAIT);
-	*end = 0;
-	return n < 0 ? -errno : (int)(end - line);
+	n = recv(fd, line, (size_t)len + 1, MSG_DONTWAIT);
+	line[len] = 0;
+	return n < 0 ? -errno : (int)len;
 }
 
 /* At most `len` bytes of the spans behind the first `skip`, as pieces: their number. */
@@ -98,7 +100,7 @@ int port_peer_read(int fd, struct sink to, uint32_t skip, uint32_t len)
 	return receive(fd, pieces, pieces_of(pieces, to.spans, to.count, skip, len), 0);
 }
 
-/* calls: recvmsg poll */
+/* calls: recvmsg */
 int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, bool *whole)
 {
 	struct iovec pieces[PORT_PEER_SPANS];

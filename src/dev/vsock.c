@@ -189,7 +189,7 @@ void vsock_ready(struct vsock *v)
 	queue_ready(&v->dev->queues[VIRTIO_VSOCK_RX]);
 }
 
-void vsock_wake(struct vsock *v)
+void vsock_wake(const struct vsock *v)
 {
 	for (uint32_t i = 0; i < state.count; i++)
 		if (state.vsocks[i].waits_for == v)

@@ -3,8 +3,8 @@
  *
  * Each has a unix socket. What comes from it is read straight into the guest's buffer, when there
  * is one; what goes to it is in vsock_held.c. An event of the unix socket only marks the
- * connection, and puts it into the list of those that have something for the guest, who get a packet
- * each in turn.
+ * connection, and puts it into the list of those that have something for the guest, who get a
+ * packet each in turn.
  */
 #include <errno.h>
 
@@ -390,7 +390,7 @@ uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all)
 	return written;
 }
 
-void vsock_conn_forget(struct vsock *v)
+void vsock_conn_forget(const struct vsock *v)
 {
 	for (uint32_t i = 0; i < state.touched; i++)
 		if (state.conns[i].stage != VSOCK_FREE && state.conns[i].vsock == v)

@@ -82,7 +82,7 @@ prints "--version" --version
 out "--version names itself" '^vubox [0-9]'
 prints "--list" --list
 case_is "--list names the devices" \
-	"$(awk '{ print $1 }' "$tmp/out" | tr '\n' ' ' | grep -Fxv 'blk rng ' || :)"
+	"$(awk '{ print $1 }' "$tmp/out" | tr '\n' ' ' | grep -Fxv 'blk rng vsock ' || :)"
 prints "--help" --help
 for word in 'vubox DEVICE' --config --list --version --help '-- DEVICE' blk rng; do
 	out "--help has $word" "$word"

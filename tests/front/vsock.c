@@ -201,7 +201,8 @@ uint32_t vsock_host_connects(int *fd, uint32_t port)
 	uint32_t host_port;
 
 	*fd = vsock_unix_socket(SOCK_STREAM, vsock_uds, false);
-	vsock_put(*fd, line, (size_t)snprintf(line, sizeof(line), "CONNECT %u\n", port));
+	snprintf(line, sizeof(line), "CONNECT %u\n", port);
+	vsock_put(*fd, line, strlen(line));
 	CHECK_EQ(vsock_hear_once(true), REQUEST);
 	CHECK_EQ(vsock_last.dst_port, port);
 	CHECK_EQ(vsock_last.type, STREAM);
