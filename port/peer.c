@@ -106,17 +106,19 @@ int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, 
 	struct iovec pieces[PORT_PEER_SPANS];
 	unsigned count = pieces_of(pieces, to.spans, to.count, skip, len);
 	size_t room = 0;
-	int n = receive(fd, pieces, count, MSG_PEEK | MSG_TRUNC);
+	int n;
 
 	for (unsigned i = 0; i < count; i++)
 		room += pieces[i].iov_len;
-	*whole = n >= 0 && (size_t)n <= room;
-	/* An empty message looks like the end; there is no other way to pass it by. */
-	if (n < 0 || (n == 0 && port_peer_ended(fd) != 0))
-		return n;
-	if (*whole && receive(fd, NULL, 0, 0) < 0)
-		return -EIO;
-	return *whole ? (n > 0 ? n : -EAGAIN) : (int)room;
+	do {
+		n = receive(fd, pieces, count, MSG_PEEK | MSG_TRUNC);
+		*whole = n >= 0 && (size_t)n <= room;
+		if (n < 0 || (n == 0 && port_peer_ended(fd) != 0))
+			return n;
+		if (*whole && receive(fd, NULL, 0, 0) < 0)
+			return -EIO;
+	} while (n == 0); /* an empty message, which is passed by */
+	return *whole ? n : (int)room;
 }
 
 /* calls: sendmsg */
