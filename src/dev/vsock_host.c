@@ -127,7 +127,9 @@ static void conn_event(void *owner)
 		vsock_host_written(c, vsock_held_flush(c));
 	if (c->stage != VSOCK_OPEN)
 		return;
-	if (c->is_shut == VIRTIO_VSOCK_SHUTDOWN_SEND)
+	/* Where nothing is read any more, its end is not met by reading. */
+	if (c->is_shut == VIRTIO_VSOCK_SHUTDOWN_SEND ||
+		((c->shut & VIRTIO_VSOCK_SHUTDOWN_RCV) != 0 && port_peer_ended(c->fd) == 2))
 		vsock_host_ended(c);
 	vsock_conn_offer(c);
 }

@@ -177,7 +177,11 @@ static void the_guest_stops_reading(const char *with)
 	CHECK_EQ(send(fd, "x", 1, MSG_NOSIGNAL), -1);
 	vsock_say_data(1, 80, "more", 4);
 	vsock_get(fd, "more", 4);
-	vsock_say_data(1, 80, "x", 1);
+	close(fd);
+	vsock_expect(SHUTDOWN, 1, 80);
+	CHECK_EQ(vsock_last.flags, SHUT_RCV | SHUT_SEND);
+	vsock_say(RST, 1, 80, 0);
+	vsock_expect_silence();
 }
 
 static void a_request_for_credit(const char *with)
