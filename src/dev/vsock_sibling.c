@@ -10,8 +10,7 @@
 #include "vsock.h"
 
 enum { HEADER = sizeof(struct virtio_vsock_hdr) };
-/* The largest packet, of data and header: Linux has 64 KiB, or 17 pages. */
-enum { PACKET_MAX = 72 << 10 };
+enum { PACKET_MAX = CONFIG_VSOCK_PACKET };
 /* Who fills it above this waits; each of the others may put one more packet into it before. */
 enum { FULL = 3 * PACKET_MAX, QUEUE = FULL + (CONFIG_DEVICES_MAX + 1) * PACKET_MAX };
 #define PATIENCE_NS 100000000ull
