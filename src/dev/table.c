@@ -3,8 +3,7 @@
 
 #include "device.h"
 
-extern const struct device_class blk_class, net_class, rng_class;
-extern const struct device_class blk_class, rng_class, vsock_class;
+extern const struct device_class blk_class, net_class, rng_class, vsock_class;
 
 const struct device_class *const device_table[] = {
 #ifndef VUBOX_NO_BLK

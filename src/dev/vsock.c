@@ -379,8 +379,9 @@ static bool vsock_can_take(struct device *dev, const struct queue *q)
 	}
 }
 
-static bool vsock_pulls(uint16_t queue_index)
+static bool vsock_pulls(const struct device *dev, uint16_t queue_index)
 {
+	(void)dev;
 	return queue_index == VIRTIO_VSOCK_RX;
 }
 

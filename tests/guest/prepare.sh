@@ -100,8 +100,7 @@ make_base()
 	new_root
 	cp /bin/busybox "$root/bin"
 	put /sbin/mkfs.ext4 /sbin/e2fsck /sbin/blkdiscard
-	put_modules virtio_pci virtio_blk virtio-rng virtio_net 8021q
-	put_modules virtio_pci virtio_blk virtio-rng vmw_vsock_virtio_transport
+	put_modules virtio_pci virtio_blk virtio-rng virtio_net 8021q vmw_vsock_virtio_transport
 	pack | gzip -1
 }
 
@@ -115,6 +114,7 @@ make_test()
 		cp "$dir/kernel/drivers/block/virtio_blk.ko"* "$modules"
 		for module in net/core/failover drivers/net/net_failover drivers/net/virtio_net; do
 			cp "$dir/kernel/$module.ko"* "$modules" 2>/dev/null || :
+		done
 		number=0
 		for name in vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
 			number=$((number + 1))

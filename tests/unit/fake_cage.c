@@ -7,7 +7,6 @@
 #include "fake_object.h"
 
 static struct {
-	struct port_cage_path paths[3 * CONFIG_DEVICES_MAX]; /* that landlock leaves */
 	/* That landlock leaves. */
 	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1)];
 	unsigned count;
