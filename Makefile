@@ -28,8 +28,8 @@ IS_MUSL := $(shell printf '\043include <features.h>\nint x = __GLIBC__;' | \
 CONFIG := $(foreach v,$(sort $(filter CONFIG_%,$(.VARIABLES))),-D$(v)=$($(v)))
 # make DEVICES="blk" leaves the others out.
 # A device is src/dev/NAME.c and src/dev/NAME_*.c.
-ALL_DEVICES := $(foreach f,$(patsubst src/dev/%.c,%,$(wildcard src/dev/*.c)), \
-	$(if $(findstring _,$f),,$(filter-out table,$f)))
+ALL_DEVICES := $(patsubst src/dev/%.c,%,$(filter-out src/dev/table.c,$(foreach f, \
+	$(wildcard src/dev/*.c),$(if $(findstring _,$(notdir $f)),,$f))))
 DEVICES ?= $(ALL_DEVICES)
 LEFT_OUT := $(filter-out $(DEVICES),$(ALL_DEVICES))
 WITHOUT := $(foreach d,$(LEFT_OUT),-DVUBOX_NO_$(shell echo $(d) | tr a-z A-Z))

@@ -68,20 +68,42 @@ _Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a 
 #define CONFIG_BUDGET 16
 #endif
 
+/* … and their bytes, so that nobody waits for long behind those of 128 KiB. */
+#ifndef CONFIG_BUDGET_BYTES
+#define CONFIG_BUDGET_BYTES (512 << 10)
+#endif
+
 /* Bytes of one vhost-user message's payload; a greater one closes the connection. */
 #ifndef CONFIG_PAYLOAD_MAX
 #define CONFIG_PAYLOAD_MAX 4096
 #endif
 _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the spec");
 
+/*
+ * Connections of all socket devices, and bytes for each of them that its host's side has not taken
+ * yet: what a guest may send at once. It is memory only when that happens.
+ */
+#ifndef CONFIG_VSOCK_CONNS
+#define CONFIG_VSOCK_CONNS 1024
+#endif
+#ifndef CONFIG_VSOCK_BUFFER
+#define CONFIG_VSOCK_BUFFER (128 << 10)
+#endif
+/* The largest packet from guest to guest, with its header: Linux has 64 KiB, or 17 pages. */
+#ifndef CONFIG_VSOCK_PACKET
+#define CONFIG_VSOCK_PACKET (72 << 10)
+#endif
+_Static_assert((CONFIG_VSOCK_BUFFER & (CONFIG_VSOCK_BUFFER - 1)) == 0, "a ring of bytes");
+
 /* Things that the loop watches: a kick a queue, and a few for each device. */
 #ifndef CONFIG_WATCHES_MAX
-#define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + 4)
+#define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + CONFIG_VSOCK_CONNS + 4)
 #endif
 
 /* Descriptors: three a queue, and of each device its sockets, files and those of one message. */
 #ifndef CONFIG_FDS_MAX
-#define CONFIG_FDS_MAX (CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + 64)
+#define CONFIG_FDS_MAX \
+	(CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + CONFIG_VSOCK_CONNS + 64)
 #endif
 
 /* Bytes of a --config file, and words on one command line. */
@@ -121,6 +143,31 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #define CONFIG_CONSOLE_INPUT 4096
 #endif
 _Static_assert((CONFIG_CONSOLE_OUTPUT & (CONFIG_CONSOLE_OUTPUT - 1)) == 0, "a ring of bytes");
+
+/* Queue pairs of one net device. */
+#ifndef CONFIG_NET_PAIRS_MAX
+#define CONFIG_NET_PAIRS_MAX 8
+#endif
+
+/* Net devices with --pcap: each has a buffer of 256 KiB. */
+#ifndef CONFIG_NET_PCAPS_MAX
+#define CONFIG_NET_PCAPS_MAX 4
+#endif
+
+/* Net devices with --peer-unix: each has buffers for three frames of 64 KiB. */
+#ifndef CONFIG_PEERS_MAX
+#define CONFIG_PEERS_MAX 4
+#endif
+
+/* Addresses that all bridges learn, shared out evenly among all ports that there may be. */
+#ifndef CONFIG_BRIDGE_MACS
+#define CONFIG_BRIDGE_MACS 1024
+#endif
+
+/* How long an address is known that is not heard of, in seconds. */
+#ifndef CONFIG_BRIDGE_AGE
+#define CONFIG_BRIDGE_AGE 300
+#endif
 
 /* Entries of the io_uring submission queue: the largest batch of one system call. */
 #ifndef CONFIG_URING_ENTRIES

@@ -18,6 +18,7 @@ struct device {
 	void *state;      /* of the class */
 	uint16_t queue_count;
 	uint16_t queue_size_max; /* entries */
+	bool whole_table; /* CONFIGURE_MEM_SLOTS is not offered: see vhost.c */
 	struct queue *queues;
 	struct session session;
 };
@@ -86,12 +87,20 @@ struct device_class {
 	 * Queues whose buffers the device takes itself when it has something for them, by a window
 	 * (window.h): their requests never come to `request`. NULL: there are none.
 	 */
-	bool (*pulls)(uint16_t queue_index);
+	bool (*pulls)(const struct device *dev, uint16_t queue_index);
 	/*
 	 * The turn of such a queue. Returns 1: there may be more to do; -EBUSY: there is nothing
 	 * now, and the device calls queue_ready when there is; else what window_fill said.
 	 */
 	int (*turn)(struct device *dev, struct queue *q);
+
+	/* This queue has begun or ended to work, as far as the front-end is concerned. May be NULL.
+	 */
+	void (*queue_changed)(struct device *dev, const struct queue *q);
+
+	/* Of network devices (else NULL): NET_SET_MTU, false if it cannot be; SEND_RARP. */
+	bool (*mtu_set)(struct device *dev, uint64_t mtu);
+	void (*announce)(struct device *dev, const uint8_t mac[6]);
 
 	/* SIGHUP, with nothing in flight: true if the configuration space has changed. */
 	bool (*look_again)(struct device *dev);

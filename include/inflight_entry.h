@@ -42,8 +42,11 @@ static inline bool entry_flag(const struct inflight *in, uint16_t i)
 
 static inline void entry_flag_set(const struct inflight *in, uint16_t i, uint8_t flag)
 {
+	/* The order of the stores is the proof: the compiler must keep it on both sides. */
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	guest_copy_out(entry_at(in, i, offsetof(struct vhost_user_desc_state_split, inflight)),
 		&flag, sizeof(flag));
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 }
 
 static inline uint64_t entry_counter(const struct inflight *in, uint16_t i)

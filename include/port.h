@@ -152,6 +152,42 @@ int port_recv(int fd, void *buf, size_t len, int *fds, unsigned *fd_count);
  * enough; -EPIPE: only a part was.
  */
 int port_send(int fd, const void *buf, size_t len, int send_fd);
+/* Sends what goes at once: so many bytes, or -EAGAIN. */
+int port_send_some(int fd, const void *buf, size_t len);
+
+/* A socket of datagrams on path, as port_listen makes one; and whom it talks to from now on. */
+int port_datagrams_open(const char *path, struct port_socket_id *id);
+int port_datagrams_connect(int fd, const char *path);
+
+/* ---- unix sockets whose other end talks to a guest ---- */
+
+/* Spans of one call at most: what is behind them is for the next one. */
+enum { PORT_PEER_SPANS = 64 };
+
+/* Connects, to a socket of messages (SOCK_SEQPACKET) or of bytes. */
+int port_peer_connect(const char *path, bool messages);
+/*
+ * Takes a line, and nothing behind it: its length, without the newline. -EAGAIN: its end is not
+ * there yet. -EPROTO: it is longer than size - 1, or ends without a newline.
+ */
+int port_peer_line(int fd, char *line, size_t size);
+/* Reads at most len bytes (>= 1), to the spans behind their first `skip`. 0: there are no more. */
+int port_peer_read(int fd, struct sink to, uint32_t skip, uint32_t len);
+/* The same with messages, one of which may be read in parts; *whole: this was the last of it. */
+int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, bool *whole);
+/* Writes so many bytes, from the spans behind their first `skip`: how many were taken. */
+int port_peer_write(int fd, struct source from, uint32_t skip, uint32_t len);
+/* The same of our own, from one or two places. */
+struct port_bytes {
+	const void *at;
+	size_t len;
+};
+int port_peer_send(int fd, const struct port_bytes *bytes, unsigned count);
+/* We read, or write, no more. */
+enum port_peer_side { PORT_PEER_READS, PORT_PEER_WRITES };
+void port_peer_shut(int fd, enum port_peer_side side);
+/* 1: the other side writes no more. 2: nor does it read. */
+int port_peer_ended(int fd);
 
 /* ---- shared memory ---- */
 
@@ -177,7 +213,7 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 void port_unmap(struct port_map *map);
 /*
  * Maps the same place of the file anew, at the same address: its pages are given back, and those
- * that a fault has replaced. -errno: nothing is changed, or the map is of no use any more.
+ * that a fault has replaced. -errno: it is unmapped.
  */
 int port_map_renew(struct port_map *map, int fd);
 /* True once after any mapping was hit; then look at the `hit` of each. */
@@ -278,6 +314,53 @@ unsigned port_io_pending(void);
 /* A descriptor that has an edge when port_io_reap gets something while port_wait sleeps, or -1. */
 int port_io_event(void);
 
+/* ---- tap devices ---- */
+
+/* Offloads of a tap: what the frames that come from it may still need done (TUNSETOFFLOAD). */
+enum {
+	PORT_TAP_CSUM = 0x01,
+	PORT_TAP_TSO4 = 0x02,
+	PORT_TAP_TSO6 = 0x04,
+	PORT_TAP_ECN = 0x08,
+	PORT_TAP_UFO = 0x10,
+	PORT_TAP_USO4 = 0x20,
+	PORT_TAP_USO6 = 0x40,
+	PORT_TAP_USO = PORT_TAP_USO4 | PORT_TAP_USO6,
+	PORT_TAP_ALL = 0x7f
+};
+
+/* Bytes before each frame: a struct virtio_net_hdr. */
+enum { PORT_TAP_HEADER = 12 };
+
+struct port_tap {
+	char name[16];
+	int fds[CONFIG_NET_PAIRS_MAX];
+	bool attached[CONFIG_NET_PAIRS_MAX]; /* the kernel sends frames to this queue */
+	unsigned queues;
+	int flags_fd;      /* tells whether it is up; -1: nobody knows */
+	uint32_t offloads; /* that the kernel has */
+};
+
+/*
+ * Opens the tap of this name, or makes it, with so many queues, of which the first one is attached.
+ * -EPERM: who may not make one. -EINVAL: it has other queues, or is no tap.
+ */
+int port_tap_open(struct port_tap *tap, const char *name, unsigned queues);
+/* Takes over an open one. -EPROTOTYPE: it is no tap, or without VNET_HDR or NO_PI. */
+int port_tap_take(struct port_tap *tap, int fd);
+void port_tap_close(struct port_tap *tap);
+/* What the guest takes of offloads; what it sends may have them all. */
+int port_tap_offload(struct port_tap *tap, uint32_t offloads);
+int port_tap_attach(struct port_tap *tap, unsigned queue, bool attach);
+/* Whether its administrator has set it up; -errno: nobody knows. */
+int port_tap_is_up(const struct port_tap *tap);
+/* Sends a frame behind a header of PORT_TAP_HEADER bytes. */
+int port_tap_send(struct port_tap *tap, unsigned queue, const void *header, struct source frame);
+/*
+ * The next frame: its bytes that fit, or -EAGAIN. What has no room in `to` is lost.
+ */
+int port_tap_recv(struct port_tap *tap, unsigned queue, void *header, struct sink to);
+
 /* ---- bytes from elsewhere ---- */
 
 /* Random bytes of the kernel: all of them, or -errno. */
@@ -286,8 +369,13 @@ int port_random(void *buf, size_t len);
 int port_stream_open(const char *path, bool *endless);
 /* What is there now, at most len: 0 at the end, -EAGAIN if nothing. */
 int port_stream_read(int fd, void *buf, size_t len);
+/* Makes an empty file (or opens a pipe) for writing. */
+int port_stream_create(const char *path);
 /* Writes what can be written now, at most len: -EAGAIN if nothing. */
 int port_stream_write(int fd, const void *buf, size_t len);
+
+/* Nanoseconds since 1970. */
+uint64_t port_real_ns(void);
 
 /* ---- terminals and logs ---- */
 

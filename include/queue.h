@@ -63,6 +63,8 @@ struct queue *queue_create(struct device *device, uint16_t count);
 COLD int queue_start(struct queue *q, const char **why);
 /* Stops a ring. Nothing may be in flight. base is where it would go on. */
 COLD void queue_stop(struct queue *q);
+/* SET_VRING_ENABLE. */
+COLD void queue_enable(struct queue *q, bool enabled);
 /*
  * Before a ring is stopped by the front-end: has it do again what an earlier life took, even if it
  * is disabled. True while it owes that.
@@ -100,7 +102,7 @@ void queue_ready(struct queue *q);
 void queue_turn(struct queue *q);
 
 /* The steps of a tick, in this order (see loop.c). */
-void queues_run(void);
+uint64_t queues_run(void); /* bytes of the requests that were taken */
 void queues_publish(void);
 /*
  * Before sleeping: asks every idle queue for kicks. True if one of them has work after all (it is

@@ -52,6 +52,11 @@ struct sink {
 /* Copies len bytes and steps over them: all, or (too few left, or a hole) none and false. */
 bool reader_get(struct reader *from, void *dst, uint32_t len);
 bool writer_put(struct writer *to, const void *src, uint32_t len);
+/* The same from one guest to another, or itself. */
+bool writer_copy(struct writer *to, struct reader *from, uint32_t len);
+
+/* Steps over so many bytes; false if there are not. */
+bool reader_skip(struct reader *from, uint32_t len);
 
 static inline uint32_t reader_left(const struct reader *r)
 {
@@ -61,12 +66,20 @@ static inline uint32_t writer_left(const struct writer *w)
 {
 	return w->at.left;
 }
+/* Whether there is no hole in what is left. */
+bool reader_is_whole(const struct reader *r);
 
 /*
  * Cuts the last byte off a writer, as a writer of its own over *own, which must live as long. False
  * (nothing changed) if there is none.
  */
 bool writer_cut_last(struct writer *from, struct span *own, struct writer *last);
+
+/*
+ * Lists where the bytes behind the first `skip` go, without using them up: how many spans that are,
+ * `max` at most. 0 if there are none, or a hole is among them.
+ */
+uint32_t writer_list(const struct writer *w, uint32_t skip, struct span *list, uint32_t max);
 
 /*
  * All the bytes that are left (at least 1) as spans for an I/O; then none is left. They are the
@@ -92,6 +105,8 @@ void guest_store16_release(struct guest *p, uint16_t value);
 void guest_store64_release(struct guest *p, uint64_t value);
 void guest_copy_in(void *dst, const struct guest *src, size_t len);
 void guest_copy_out(struct guest *dst, const void *src, size_t len);
+/* The two may overlap, if a driver wants that: then it gets any bytes of them. */
+void guest_copy(struct guest *dst, const struct guest *src, size_t len);
 
 /* Orders an earlier store before a later load (VIRTIO 2.7.7: notification suppression). */
 static inline void guest_fence(void)

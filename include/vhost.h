@@ -167,6 +167,7 @@ vhost_fn vhost_set_vring_kick, vhost_set_vring_call, vhost_set_vring_err, vhost_
 vhost_fn vhost_get_protocol_features, vhost_set_protocol_features, vhost_get_queue_num;
 vhost_fn vhost_set_backend_req_fd, vhost_get_config, vhost_set_config;
 vhost_fn vhost_get_inflight_fd, vhost_set_inflight_fd;
+vhost_fn vhost_net_set_mtu, vhost_send_rarp;
 vhost_fn vhost_reset_device, vhost_set_status, vhost_get_status;
 
 #endif

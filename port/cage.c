@@ -26,6 +26,7 @@
 #include <unistd.h>
 
 #include "engine.h"
+#include "tap.h"
 #include "log.h"
 #include "num.h"
 #include "process.h"

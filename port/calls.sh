@@ -45,6 +45,7 @@ made_of='
 	lstat         glibc32  statx fstatat64
 	mmap                   mmap2|mmap
 	poll                   poll|ppoll
+	pread                  pread64
 	recv            musl   recvfrom
 	recv            glibc  recv recvfrom
 	send            musl   sendto

@@ -76,6 +76,15 @@ void engine_start(struct port_io *io);
 
 /* The same by copying from or to the mapping; whatever is no read or write goes to the above. */
 void engine_mmap_run(struct port_io *io);
+/*
+ * Whether the guest's memory that a write takes the next len bytes from is there. What is not, the
+ * kernel would refuse; but a load of it, as of a copy, gives zeroes, which must not go to the disk.
+ */
+bool engine_source_is_there(const struct port_io *io, size_t len);
+/* Whether a page of zeroes has taken the place of one (port/map.c) in the mappings of these. */
+bool map_has_zeroes(const struct span *spans, uint32_t count);
+/* How many ever have: it is another number when one was hit meanwhile. */
+unsigned map_hit_count(void);
 /* Keeps a copy for engine_mmap_reap, which makes them until one is done; NULL: no more is. */
 void engine_mmap_start(struct port_io *io);
 struct port_io *engine_mmap_reap(void);
@@ -96,6 +105,10 @@ void engine_cached_close(struct port_file *f);
 void engine_cached_rest(void);
 /* In each tick. */
 void engine_cached_tick(void);
+/* After a sleep: the clock is looked at. */
+void engine_cached_woke(void);
+/* A range of the file is not in the page cache any more. */
+void engine_cached_forget(const struct port_io *io);
 /* Whether something is to be given back when nothing was to do for some time. */
 bool engine_cached_used(void);
 

@@ -162,6 +162,8 @@ unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 	}
 	if (n == 0)
 		n = wait_events(events, max, timeout_ns);
+	if (timeout_ns != 0)
+		engine_cached_woke();
 	uring_awake();
 	for (int i = 0; i < n; i++)
 		tokens[i] = events[i].data.u64;

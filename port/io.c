@@ -311,7 +311,10 @@ static void start(struct port_io *io)
 {
 	ASSERT(io->file->open);
 	state.pending++;
-	engine_start(io);
+	if (io->op == PORT_IO_WRITE && map_has_zeroes(io->spans, io->span_count))
+		engine_done(io, -EFAULT);
+	else
+		engine_start(io);
 }
 
 /* calls: nothing */
@@ -356,6 +359,7 @@ void port_io_discard(
 		.file = file, .op = PORT_IO_DISCARD, .offset = offset, .left = len, .sync = sync
 	};
 	engine_shrink_discard(io);
+	engine_cached_forget(io);
 	start(io);
 }
 
@@ -369,6 +373,7 @@ void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, u
 		.left = len,
 		.keep = keep,
 		.sync = sync };
+	engine_cached_forget(io);
 	start(io);
 }
 

@@ -18,6 +18,7 @@
  * When nothing was to be done for a second, the mappings are given back, and with them the page
  * tables and the pages that the process seems to have.
  */
+#include <errno.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -36,6 +37,7 @@
 enum { EMPTY_PATH = 0x1000, EFFECTIVE = 0x200 }; /* AT_EMPTY_PATH, AT_EACCESS */
 
 enum { CHUNK_PAGES = 512, LOOK_PAGES = 16, TICKS_PER_CLOCK = 256, SLOW_NS = 20000000 };
+enum { BYTES_PER_CLOCK = 1 << 20 };
 #define SECOND_NS    1000000000ull
 #define PAUSE_NS_MAX (64 * SECOND_NS)
 
@@ -54,7 +56,8 @@ static struct {
 	uint64_t second_ns; /* when it began */
 	uint32_t ticks;
 	uint32_t page_size;
-	uint64_t began_ns; /* the copies of this tick, or 0 */
+	uint64_t began_ns; /* the copies of this tick, or some of them; or 0 */
+	uint64_t copied;   /* bytes since */
 	bool paused;
 	uint64_t pause_end_ns, pause_ns; /* of the last one, and how long it was */
 } state;
@@ -97,6 +100,22 @@ void engine_cached_open(struct port_file *f)
 	engine_cached_resize(f);
 }
 
+/* Where a chunk has its place. */
+static struct chunk *chunk_at(const struct port_file *f, uint64_t number)
+{
+	uint64_t start = (uintptr_t)f / sizeof(*f) * 31;
+
+	return &state.chunks[(start + number) % CONFIG_CACHED_CHUNKS];
+}
+
+/* Gives the pages of its mapping back, and those that a fault has replaced. */
+static void renew(struct port_file *f)
+{
+	if ((f->map_used || f->map.hit > 0) && port_map_renew(&f->map, f->fd) < 0)
+		f->may_cache = false;
+	f->map_used = false;
+}
+
 /* Forgets the chunks of a file, or of all. */
 static void forget(const struct port_file *f)
 {
@@ -106,9 +125,7 @@ static void forget(const struct port_file *f)
 		if (!c->file || (f && c->file != f))
 			continue;
 		/* (Once for each file: then nothing of it is there.) */
-		if (c->file->map_used && port_map_renew(&c->file->map, c->file->fd) < 0)
-			c->file->may_cache = false;
-		c->file->map_used = false;
+		renew(c->file);
 		*c = (struct chunk){ 0 };
 		state.used--;
 	}
@@ -158,6 +175,29 @@ void engine_cached_tick(void)
 }
 
 /* calls: nothing */
+void engine_cached_woke(void)
+{
+	state.ticks = TICKS_PER_CLOCK - 1;
+}
+
+/* calls: nothing */
+void engine_cached_forget(const struct port_io *io)
+{
+	uint64_t page, last;
+
+	if (!io->file->may_cache || io->left == 0)
+		return;
+	page = io->offset / state.page_size;
+	last = (io->offset + io->left - 1) / state.page_size;
+	for (uint64_t number = page / CHUNK_PAGES; number <= last / CHUNK_PAGES; number++) {
+		struct chunk *c = chunk_at(io->file, number);
+
+		if (c->file == io->file && c->number == number)
+			memset(c->known, 0, sizeof(c->known));
+	}
+}
+
+/* calls: nothing */
 bool engine_cached_used(void)
 {
 	return state.used > 0;
@@ -186,8 +226,7 @@ static void look(struct chunk *c, uint64_t first, uint64_t wanted)
 
 static struct chunk *find(struct port_file *f, uint64_t number)
 {
-	uint64_t start = (uintptr_t)f / sizeof(*f) * 31;
-	struct chunk *c = &state.chunks[(start + number) % CONFIG_CACHED_CHUNKS];
+	struct chunk *c = chunk_at(f, number);
 
 	if (c->file == f && c->number == number) {
 		state.hits++;
@@ -249,6 +288,8 @@ static void back_off(uint64_t now)
 {
 	bool again = now - state.pause_end_ns < state.pause_ns;
 
+	if (state.paused)
+		return;
 	state.pause_ns = again ? num_min(2 * state.pause_ns, PAUSE_NS_MAX) : SECOND_NS;
 	state.pause_end_ns = now + state.pause_ns;
 	state.paused = true;
@@ -269,20 +310,30 @@ static void copy(const struct port_io *io, char *at)
 bool engine_cached_run(struct port_io *io)
 {
 	struct port_file *f = io->file;
+	unsigned hits;
 
+	if (state.copied >= BYTES_PER_CLOCK)
+		engine_cached_end();
 	if (state.began_ns == 0)
 		state.began_ns = clock_ns();
-	/* (Of a map that could not be made anew, nothing may be touched.) */
-	if (f->may_cache)
-		copy(io, f->map_at + io->offset);
-	if (f->may_cache && !f->map.hit) {
-		io->left = 0;
-		io->result = 0;
+	state.copied += io->left;
+	io->result = -EFAULT;
+	if (io->op == PORT_IO_WRITE && !engine_source_is_there(io, (size_t)io->left))
 		return true;
+	hits = map_hit_count();
+	/* (Of a map that could not be made anew, nothing may be touched.) */
+	if (f->may_cache && !state.paused) {
+		copy(io, f->map_at + io->offset);
+		if (!f->map.hit) {
+			io->left = 0;
+			io->result = map_hit_count() == hits ? 0 : -EFAULT;
+			return true;
+		}
+		/* It has shrunk, or its disk is full or fails: that is for the engine to say. */
+		forget(f);
+		renew(f);
+		back_off(clock_ns());
 	}
-	/* The file has shrunk, or its disk is full or fails: that is for the engine to say. */
-	forget(f);
-	back_off(state.began_ns);
 	if (f->engine != PORT_ENGINE_URING || !uring_start(io))
 		engine_sync_run(io);
 	return false;
@@ -299,4 +350,5 @@ void engine_cached_end(void)
 	if (now - state.began_ns > SLOW_NS)
 		back_off(now);
 	state.began_ns = 0;
+	state.copied = 0;
 }

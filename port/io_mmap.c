@@ -36,6 +36,23 @@ void engine_move(void *to, const void *from, size_t len)
 	memcpy(t, f, len);
 }
 
+/* calls: nothing */
+bool engine_source_is_there(const struct port_io *io, size_t len)
+{
+	enum { PAGE = 4096 };
+
+	for (uint32_t i = 0; i < io->span_count && len > 0; i++) {
+		const volatile char *at = (const volatile char *)io->spans[i].base;
+		size_t part = (size_t)num_min(io->spans[i].len, len);
+
+		for (size_t n = 0; n < part; n += PAGE)
+			(void)at[n];
+		(void)at[part - 1];
+		len -= part;
+	}
+	return !map_has_zeroes(io->spans, io->span_count);
+}
+
 static void remap(struct port_file *f)
 {
 	port_unmap(&f->map);
@@ -58,23 +75,33 @@ void engine_mmap_start(struct port_io *io)
 static bool copy(struct port_io *io)
 {
 	struct port_file *f = io->file;
+	size_t len = (size_t)num_min(io->left, ENGINE_SLICE);
+	unsigned hits;
 
-	io->result = 0;
+	io->result = -EFAULT;
+	if (io->op == PORT_IO_WRITE && !engine_source_is_there(io, len))
+		return true;
+	hits = map_hit_count();
 	if (io->op == PORT_IO_READ && io->span_count == 1 && io->left <= ENGINE_SLICE) {
-		engine_move((void *)io->spans->base, f->map_at + io->offset, (size_t)io->left);
+		engine_move((void *)io->spans->base, f->map_at + io->offset, len);
 		io->left = 0;
 	} else {
-		engine_copy(io, f->map_at + io->offset, (size_t)num_min(io->left, ENGINE_SLICE));
+		engine_copy(io, f->map_at + io->offset, len);
 	}
 	if (f->map.hit) {
 		remap(f);
 		io->result = -EIO;
-	} else if (io->left > 0) {
+		return true;
+	}
+	if (map_hit_count() != hits)
+		return true;
+	io->result = 0;
+	if (io->left > 0) {
 		engine_later(io);
 		return false;
-	} else if (io->sync && fdatasync(f->fd) < 0) {
-		io->result = -errno;
 	}
+	if (io->sync && fdatasync(f->fd) < 0)
+		io->result = -errno;
 	return true;
 }
 

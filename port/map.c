@@ -15,6 +15,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include "engine.h"
 #include "num.h"
 #include "panic.h"
 #include "port.h"
@@ -28,7 +29,9 @@ enum {
 
 static struct {
 	struct port_map *first;
-	volatile sig_atomic_t hits;
+	volatile sig_atomic_t hits;     /* … since port_map_hits */
+	volatile sig_atomic_t hit_maps; /* mappings that have pages of zeroes */
+	volatile unsigned count;        /* of hits, ever */
 	bool armed;
 } state;
 
@@ -55,7 +58,8 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		page = mmap(page, len, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
 		if (page == MAP_FAILED)
 			break;
-		m->hit++;
+		state.hit_maps += m->hit++ == 0;
+		state.count++;
 		state.hits = 1;
 		return;
 	}
@@ -132,10 +136,15 @@ int port_map_renew(struct port_map *map, int fd)
 	void *at = mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
 		(off_t)map->offset);
 
-	if (at == MAP_FAILED)
-		return -errno;
+	if (at == MAP_FAILED) {
+		int error = -errno;
+
+		port_unmap(map); /* it may be half gone, and its place is not another's yet */
+		return error;
+	}
 	ASSERT(at == map->base);
 	(void)madvise(map->base, map->len, MADV_DONTDUMP);
+	state.hit_maps -= map->hit > 0;
 	map->hit = 0;
 	/* cppcheck-suppress memleak ; it is where it was, and port_unmap gives it back */
 	return 0;
@@ -146,11 +155,31 @@ void port_unmap(struct port_map *map)
 {
 	if (!map->base)
 		return;
+	state.hit_maps -= map->hit > 0;
 	*map->link = map->next;
 	if (map->next)
 		map->next->link = map->link;
 	(void)munmap(map->base, map->len);
 	*map = (struct port_map){ 0 };
+}
+
+/* calls: nothing */
+bool map_has_zeroes(const struct span *spans, uint32_t count)
+{
+	for (uint32_t i = 0; state.hit_maps > 0 && i < count; i++) {
+		uintptr_t at = (uintptr_t)spans[i].base;
+
+		for (const struct port_map *m = state.first; m; m = m->next)
+			if (m->hit > 0 && at - (uintptr_t)m->base < m->len)
+				return true;
+	}
+	return false;
+}
+
+/* calls: nothing */
+unsigned map_hit_count(void)
+{
+	return state.count;
 }
 
 /* calls: nothing */

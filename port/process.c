@@ -229,10 +229,27 @@ int port_stream_read(int fd, void *buf, size_t len)
 	return n < 0 ? -errno : (int)n;
 }
 
+/* calls at the start: open */
+int port_stream_create(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
+
+	return fd < 0 ? -errno : fd;
+}
+
 /* calls: write */
 int port_stream_write(int fd, const void *buf, size_t len)
 {
 	ssize_t n = write(fd, buf, len);
 
 	return n < 0 ? -errno : (int)n;
+}
+
+/* calls: clock_gettime */
+uint64_t port_real_ns(void)
+{
+	struct timespec t;
+
+	(void)clock_gettime(CLOCK_REALTIME, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }

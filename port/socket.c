@@ -1,4 +1,4 @@
-/* Unix stream sockets that carry vhost-user messages and descriptors. */
+/* Unix sockets: streams that carry vhost-user messages and descriptors, or frames. */
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -15,9 +15,9 @@
 /* Front-ends that may wait to be accepted; each is turned away or served at once. */
 enum { BACKLOG = 128 };
 
-static int socket_open(void)
+static int socket_open(int type)
 {
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
 	if (fd < 0)
 		return -errno;
@@ -45,7 +45,7 @@ int port_connect(const char *path)
 
 	if (error < 0)
 		return error;
-	fd = socket_open();
+	fd = socket_open(SOCK_STREAM);
 	if (fd < 0)
 		return fd;
 	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
@@ -123,7 +123,7 @@ int port_listen(const char *path, struct port_socket_id *id)
 		error = path_is_free(path);
 	if (error < 0)
 		return error;
-	fd = socket_open();
+	fd = socket_open(SOCK_STREAM);
 	if (fd < 0)
 		return fd;
 	error = bind_by_rename(fd, path);
@@ -137,6 +137,41 @@ int port_listen(const char *path, struct port_socket_id *id)
 	}
 	*id = (struct port_socket_id){ (uint64_t)st.st_dev, (uint64_t)st.st_ino };
 	return fd;
+}
+
+/* calls at the start: lstat stat socket(AF_UNIX) bind unlink close */
+int port_datagrams_open(const char *path, struct port_socket_id *id)
+{
+	struct sockaddr_un address;
+	struct stat st;
+	int fd, error = socket_address(&address, path);
+
+	if (error == 0)
+		error = path_is_free(path);
+	if (error < 0)
+		return error;
+	fd = socket_open(SOCK_DGRAM);
+	if (fd < 0)
+		return fd;
+	(void)unlink(path);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0 || stat(path, &st) < 0) {
+		error = -errno;
+		(void)close(fd);
+		return error;
+	}
+	*id = (struct port_socket_id){ (uint64_t)st.st_dev, (uint64_t)st.st_ino };
+	return fd;
+}
+
+/* calls of a client: connect */
+int port_datagrams_connect(int fd, const char *path)
+{
+	struct sockaddr_un address;
+	int error = socket_address(&address, path);
+
+	if (error == 0 && connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		error = -errno;
+	return error;
 }
 
 /* calls: lstat unlink */
@@ -289,4 +324,17 @@ int port_send(int fd, const void *buf, size_t len, int send_fd)
 	if (n < 0)
 		return -errno;
 	return (size_t)n == len ? 0 : -EPIPE;
+}
+
+/* calls: sendmsg */
+int port_send_some(int fd, const void *buf, size_t len)
+{
+	struct iovec iov = { (void *)buf, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	ssize_t n;
+
+	do
+		n = sendmsg(fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
 }

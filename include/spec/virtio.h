@@ -3,7 +3,13 @@
 #define VUBOX_SPEC_VIRTIO_H
 
 /* 5: Device Types */
-enum { VIRTIO_ID_BLOCK = 2, VIRTIO_ID_CONSOLE = 3, VIRTIO_ID_ENTROPY = 4 };
+enum {
+	VIRTIO_ID_NET = 1,
+	VIRTIO_ID_BLOCK = 2,
+	VIRTIO_ID_CONSOLE = 3,
+	VIRTIO_ID_ENTROPY = 4,
+	VIRTIO_ID_VSOCK = 19
+};
 
 /* 6: Reserved Feature Bits */
 #define VIRTIO_F_INDIRECT_DESC     (1ull << 28)

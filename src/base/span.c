@@ -77,6 +77,13 @@ void guest_copy_out(struct guest *dst, const void *src, size_t len)
 		memcpy((void *)dst, src, len);
 }
 
+void guest_copy(struct guest *dst, const struct guest *src, size_t len)
+{
+	CONFIG_GUEST_HOOK("load", src, len);
+	CONFIG_GUEST_HOOK("store in pieces", dst, len);
+	memmove((void *)dst, (const void *)src, len);
+}
+
 /* Steps over spans that are used up or empty. Only called while bytes are left. */
 static void cursor_settle(struct cursor *c)
 {
@@ -149,6 +156,21 @@ bool reader_get(struct reader *from, void *dst, uint32_t len)
 	return true;
 }
 
+bool reader_skip(struct reader *from, uint32_t len)
+{
+	struct cursor *c = &from->at;
+
+	if (len > c->left)
+		return false;
+	while (len > 0) {
+		uint32_t part = cursor_part(c, len);
+
+		cursor_step(c, part);
+		len -= part;
+	}
+	return true;
+}
+
 RARE static bool put_pieces(struct cursor *c, const char *from, uint32_t len)
 {
 	if (!cursor_reachable(*c, len))
@@ -173,6 +195,47 @@ bool writer_put(struct writer *to, const void *src, uint32_t len)
 	guest_copy_out(guest_at(c->span->base, c->off), src, len);
 	cursor_step(c, len);
 	return true;
+}
+
+bool reader_is_whole(const struct reader *r)
+{
+	return cursor_reachable(r->at, r->at.left);
+}
+
+bool writer_copy(struct writer *to, struct reader *from, uint32_t len)
+{
+	struct cursor *t = &to->at, *f = &from->at;
+
+	if (!cursor_reachable(*t, len) || !cursor_reachable(*f, len))
+		return false;
+	while (len > 0) {
+		uint32_t part = cursor_part(t, cursor_part(f, len));
+
+		guest_copy(guest_at(t->span->base, t->off), guest_at(f->span->base, f->off), part);
+		cursor_step(t, part);
+		cursor_step(f, part);
+		len -= part;
+	}
+	return true;
+}
+
+uint32_t writer_list(const struct writer *w, uint32_t skip, struct span *list, uint32_t max)
+{
+	struct cursor c = w->at;
+	uint32_t count = 0;
+
+	while (c.left > 0 && count < max) {
+		uint32_t part = cursor_part(&c, skip > 0 ? skip : c.left);
+
+		if (!c.span->base)
+			return 0;
+		if (skip > 0)
+			skip -= part;
+		else
+			list[count++] = (struct span){ guest_at(c.span->base, c.off), part };
+		cursor_step(&c, part);
+	}
+	return count;
 }
 
 bool writer_cut_last(struct writer *from, struct span *own, struct writer *last)

@@ -21,6 +21,7 @@ enum {
 	POLLED_SPIN_NS = 50000,
 	LOOKS_PER_CLOCK = 64,
 	BUSY_TICKS_PER_WAIT = 8,
+	BUSY_BYTES_PER_WAIT = CONFIG_BUDGET_BYTES,
 };
 
 struct watch {
@@ -36,7 +37,8 @@ static struct {
 	struct loop_timer *timers;
 	uint64_t spin_ns;    /* --poll-us */
 	bool spin_pays;      /* the last idleness was shorter than that */
-	uint32_t busy_ticks; /* since events were last asked for */
+	uint32_t busy_ticks; /* since events were last asked for … */
+	uint64_t busy_bytes; /* … and bytes of requests */
 	bool news;           /* since loop_take_news */
 	bool end;
 } state;
@@ -166,6 +168,8 @@ static void loop_events(int64_t timeout_ns)
 	uint64_t tokens[EVENTS_MAX];
 	unsigned n = port_wait(tokens, EVENTS_MAX, timeout_ns);
 
+	state.busy_ticks = 0;
+	state.busy_bytes = 0;
 	for (unsigned i = 0; i < n; i++)
 		loop_event(tokens[i]);
 }
@@ -182,7 +186,8 @@ static void loop_wait(void)
 		work = loop_spin(idle_since);
 	}
 	if (work) {
-		if (++state.busy_ticks % BUSY_TICKS_PER_WAIT == 0)
+		if (++state.busy_ticks >= BUSY_TICKS_PER_WAIT ||
+			state.busy_bytes >= BUSY_BYTES_PER_WAIT)
 			loop_events(0);
 		return;
 	}
@@ -225,7 +230,7 @@ void loop_run(void (*tick_end)(void))
 		loop_wait();
 		loop_timers();
 		(void)queues_peek();
-		queues_run();
+		state.busy_bytes += queues_run();
 		port_io_submit();
 		loop_reap();
 		queues_publish();

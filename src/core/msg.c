@@ -37,6 +37,7 @@ struct row {
 
 #define PAYLOAD(type) sizeof(struct vhost_user_##type), sizeof(struct vhost_user_##type)
 #define U64           sizeof(uint64_t), sizeof(uint64_t)
+#define U64_OR_MORE   sizeof(uint64_t), CONFIG_PAYLOAD_MAX
 #define NOTHING       0, 0
 #define ANYTHING      0, CONFIG_PAYLOAD_MAX
 
@@ -64,8 +65,8 @@ static const struct row rows[VHOST_USER_MESSAGE_COUNT] = {
 	ROW(SET_PROTOCOL_FEATURES, U64, 0, ANY, 0, vhost_set_protocol_features),
 	ROW(GET_QUEUE_NUM, NOTHING, 0, ANY, REPLY_U64, vhost_get_queue_num),
 	ROW(SET_VRING_ENABLE, PAYLOAD(vring_state), 0, ANY, 0, vhost_set_vring_enable),
-	ROW(SEND_RARP, ANYTHING, 0, NEVER, 0, NULL),
-	ROW(NET_SET_MTU, ANYTHING, 0, NEVER, 0, NULL),
+	ROW(SEND_RARP, U64_OR_MORE, 0, VHOST_USER_PROTOCOL_F_RARP, 0, vhost_send_rarp),
+	ROW(NET_SET_MTU, U64_OR_MORE, 0, VHOST_USER_PROTOCOL_F_MTU, 0, vhost_net_set_mtu),
 	ROW(SET_BACKEND_REQ_FD, NOTHING, 1, VHOST_USER_PROTOCOL_F_BACKEND_REQ, 0,
 		vhost_set_backend_req_fd),
 	ROW(IOTLB_MSG, ANYTHING, 0, NEVER, REPLY_U64, NULL),

@@ -24,7 +24,6 @@ struct queue *queue_create(struct device *device, uint16_t count)
 	for (uint16_t i = 0; i < count; i++) {
 		queues[i].device = device;
 		queues[i].index = i;
-		queues[i].pulled = device->class->pulls && device->class->pulls(i);
 	}
 	state.created += count;
 	return queues;
@@ -36,6 +35,21 @@ static void queue_kicked(void *owner)
 
 	q->counts.kicks++;
 	port_notify_drain(&q->kick);
+	queue_ready(q);
+}
+
+static void queue_changed(const struct queue *q)
+{
+	struct device *dev = q->device;
+
+	if (dev->class->queue_changed)
+		dev->class->queue_changed(dev, q);
+}
+
+void queue_enable(struct queue *q, bool enabled)
+{
+	q->enabled = enabled;
+	queue_changed(q);
 	queue_ready(q);
 }
 
@@ -121,7 +135,9 @@ int queue_start(struct queue *q, const char **why)
 	q->started = true;
 	q->base_set = false;
 	q->lost = !q->ring.desc;
+	q->pulled = q->device->class->pulls && q->device->class->pulls(q->device, q->index);
 	state.polled += queue_is_polled(q);
+	queue_changed(q);
 	/* It starts here, not at its first kick: there may be work already ("Ring states"). */
 	queue_ready(q);
 	return 0;
@@ -129,6 +145,8 @@ int queue_start(struct queue *q, const char **why)
 
 void queue_stop(struct queue *q)
 {
+	bool was_started = q->started;
+
 	ASSERT(q->in_flight == 0);
 	if (q->started)
 		q->base = vring_base(&q->ring);
@@ -141,6 +159,8 @@ void queue_stop(struct queue *q)
 	queue_drop_kick(q);
 	vring_unmap(&q->ring);
 	q->ring.inflight = (struct inflight){ 0 };
+	if (was_started)
+		queue_changed(q);
 }
 
 bool queue_finish(struct queue *q)

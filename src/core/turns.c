@@ -122,10 +122,10 @@ static int queue_take(struct queue *q, struct request **taken, const char **why)
 }
 
 /*
- * Gives the device what there is, up to n requests. All are taken first: while their chains are
- * walked, the processor fetches their headers.
+ * Gives the device what there is, up to n requests, and until *bytes reaches its limit. All are
+ * taken first: while their chains are walked, the processor fetches their headers.
  */
-static int queue_give(struct queue *q, unsigned n)
+static int queue_give(struct queue *q, unsigned n, uint64_t *bytes)
 {
 	struct request *taken[CONFIG_BUDGET];
 	struct device *dev = q->device;
@@ -133,8 +133,12 @@ static int queue_give(struct queue *q, unsigned n)
 	unsigned count = 0;
 	int found = 1;
 
-	while (count < n && (found = queue_take(q, &taken[count], &why)) > 0)
-		__builtin_prefetch(taken[count++]->spans[0].base);
+	while (count < n && *bytes < CONFIG_BUDGET_BYTES &&
+		(found = queue_take(q, &taken[count], &why)) > 0) {
+		__builtin_prefetch(taken[count]->spans[0].base);
+		*bytes += (uint64_t)taken[count]->chain.readable + taken[count]->chain.writable;
+		count++;
+	}
 	/* Those that end at once are what it waits for. */
 	q->starved = found == -EAGAIN || found == -EBUSY;
 	for (unsigned i = 0; i < count; i++) {
@@ -173,24 +177,30 @@ static int queue_pull(struct queue *q)
 	return found;
 }
 
-static void queue_run(struct queue *q)
+/* Returns the bytes of what it has taken. */
+static uint64_t queue_run(struct queue *q)
 {
 	/* Whether a device takes another one may depend on the one before. */
 	unsigned n = q->device->class->can_take ? 1 : CONFIG_BUDGET;
+	uint64_t bytes = 0;
 	int found = 1;
 
 	if (!queue_works(q))
-		return;
+		return 0;
 	q->starved = false;
 	vring_disarm(&q->ring);
-	if (q->pulled)
+	if (q->pulled) {
+		bytes = q->counts.bytes;
 		found = queue_pull(q);
-	else
-		for (unsigned given = 0; given < CONFIG_BUDGET && found > 0 && !q->broken;
+		bytes = q->counts.bytes - bytes;
+	} else {
+		for (unsigned given = 0; given < CONFIG_BUDGET && bytes < CONFIG_BUDGET_BYTES &&
+					 found > 0 && !q->broken;
 			given += n)
-			found = queue_give(q, n);
+			found = queue_give(q, n, &bytes);
+	}
 	if (q->broken)
-		return;
+		return bytes;
 	if (found == 0 && !q->listed[QUEUE_IDLE])
 		q->idle_tick = state.ticks;
 	if (found > 0)
@@ -200,6 +210,7 @@ static void queue_run(struct queue *q)
 	else if (found == -EAGAIN && q->in_flight == 0)
 		list_add(QUEUE_WAITING, q); /* nothing of its own will wake it */
 	/* else starved: until one of its requests is done, or the device says so */
+	return bytes;
 }
 
 /*
@@ -217,19 +228,21 @@ static void queues_rest(void)
 		queue_ready(q);
 }
 
-void queues_run(void)
+uint64_t queues_run(void)
 {
 	struct queue *last, *q = NULL;
+	uint64_t bytes = 0;
 
 	queues_rest();
 	last = state.lists[QUEUE_READY].last;
 	/* One turn for each that is ready now; who becomes ready meanwhile is for the next tick. */
 	if (!state.lists[QUEUE_READY].first)
-		return;
+		return 0;
 	while (q != last) {
 		q = list_take(QUEUE_READY);
-		queue_run(q);
+		bytes += queue_run(q);
 	}
+	return bytes;
 }
 
 void queues_publish(void)

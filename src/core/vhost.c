@@ -65,18 +65,30 @@ int vhost_set_features(struct session *s, struct message *m, const char **why)
 	return 0;
 }
 
+static uint64_t protocol_offered(const struct session *s)
+{
+	const struct device_class *class = s->device->class;
+
+	/*
+	 * QEMU has a vhost device for each pair of a network card's queues, and each adds all the
+	 * regions; the table as a whole it sends for the first one only.
+	 */
+	return (PROTOCOL_FEATURES & ~(s->device->whole_table ? BIT(CONFIGURE_MEM_SLOTS) : 0)) |
+	       (class->mtu_set ? BIT(MTU) : 0) | (class->announce ? BIT(RARP) : 0);
+}
+
 int vhost_get_protocol_features(struct session *s, struct message *m, const char **why)
 {
 	(void)s;
 	(void)why;
-	m->payload.u64 = PROTOCOL_FEATURES;
+	m->payload.u64 = protocol_offered(s);
 	return 0;
 }
 
 int vhost_set_protocol_features(struct session *s, struct message *m, const char **why)
 {
 	*why = "a protocol feature that was not offered";
-	if ((m->payload.u64 & ~PROTOCOL_FEATURES) != 0)
+	if ((m->payload.u64 & ~protocol_offered(s)) != 0)
 		return -EINVAL;
 	*why = "SKIP_DRAIN without INFLIGHT_SHMFD and GET_VRING_BASE_INFLIGHT";
 	if ((m->payload.u64 & BIT(GET_VRING_BASE_SKIP_DRAIN)) != 0 &&
@@ -320,8 +332,7 @@ int vhost_set_vring_enable(struct session *s, struct message *m, const char **wh
 	*why = "neither 0 nor 1";
 	if (m->payload.state.num > 1)
 		return -EINVAL;
-	q->enabled = m->payload.state.num == 1;
-	queue_ready(q);
+	queue_enable(q, m->payload.state.num == 1);
 	return 0;
 }
 

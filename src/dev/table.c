@@ -3,7 +3,7 @@
 
 #include "device.h"
 
-extern const struct device_class blk_class, console_class, rng_class;
+extern const struct device_class blk_class, console_class, net_class, rng_class, vsock_class;
 
 const struct device_class *const device_table[] = {
 #ifndef VUBOX_NO_BLK
@@ -12,8 +12,14 @@ const struct device_class *const device_table[] = {
 #ifndef VUBOX_NO_CONSOLE
 	&console_class,
 #endif
+#ifndef VUBOX_NO_NET
+	&net_class,
+#endif
 #ifndef VUBOX_NO_RNG
 	&rng_class,
+#endif
+#ifndef VUBOX_NO_VSOCK
+	&vsock_class,
 #endif
 	NULL,
 };

@@ -86,8 +86,8 @@ int main(int argc, char **argv)
 
 	state.write = argc > 1 && strcmp(argv[1], "pwrite") == 0;
 	state.bytes = argc > 3 ? strtoul(argv[3], NULL, 10) : 4096;
-	if (argc < 3 || (!map && !state.write && strcmp(argv[1], "pread") != 0) || state.bytes == 0 ||
-		state.bytes > BYTES_MAX) {
+	if (argc < 3 || (!map && !state.write && strcmp(argv[1], "pread") != 0) ||
+		state.bytes == 0 || state.bytes > BYTES_MAX) {
 		fprintf(stderr, "bare: see the head of tests/bench/bare.c for its options\n");
 		return 2;
 	}

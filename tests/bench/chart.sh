@@ -5,7 +5,8 @@
 # A line for each row, a column for each contestant that there is; the first line names them.
 bars()
 {
-	candidates='vubox vubox-uring vubox-mmap qsd-threads bare-pread bare-pwrite bare-memcpy yours'
+	candidates='vubox vubox-uring vubox-mmap qsd-threads'
+	candidates="$candidates bare-pread bare-pwrite bare-memcpy yours"
 	awk -F , -v candidates="$candidates" '
 		NR > 1 && $3 > 0 && $9 > 0 {
 			if (!($1 in seen))

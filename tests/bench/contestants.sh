@@ -105,7 +105,8 @@ measure()
 	case $server in
 	bare-*)
 		bytes=$(echo "$*" | sed -n 's/.*--bytes=\([0-9]*\).*/\1/p')
-		(on 0 "$BARE" "${server#bare-}" "$(image_of "$image")" "${bytes:-4096}" "$SECONDS_EACH")
+		(on 0 "$BARE" "${server#bare-}" "$(image_of "$image")" "${bytes:-4096}" \
+			"$SECONDS_EACH")
 		;;
 	*)
 		[ "$server" = yours ] || set -- --cpu="$(pid_of "$image.$server")" "$@"

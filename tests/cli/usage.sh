@@ -82,12 +82,12 @@ prints "--version" --version
 out "--version names itself" '^vubox [0-9]'
 prints "--list" --list
 case_is "--list names the devices" \
-	"$(awk '{ print $1 }' "$tmp/out" | tr '\n' ' ' | grep -Fxv 'blk rng ' || :)"
+	"$(awk '{ print $1 }' "$tmp/out" | tr '\n' ' ' | grep -Fxv 'blk rng vsock ' || :)"
 prints "--help" --help
-for word in 'vubox DEVICE' --config --list --version --help '-- DEVICE' blk rng; do
+for word in 'vubox DEVICE' --config --list --version --help '-- DEVICE' blk rng vsock; do
 	out "--help has $word" "$word"
 done
-for device in blk rng; do
+for device in blk rng vsock; do
 	prints "$device --help" $device --help
 	for option in socket-path= fd= client poll-us= sandbox= user= chroot= \
 		print-capabilities help; do

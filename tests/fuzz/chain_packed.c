@@ -61,7 +61,7 @@ static void begin(struct input *in)
 	t.ring.start = (uint16_t)(place % t.ring.size | (place & 0x80 ? 0 : MODEL_WRAP));
 	ring = &ring_queue()->ring;
 	ring->size = t.ring.size;
-	ring->last_avail = ring->used_idx = ring->used_published = t.ring.start;
+	ring->last_avail = ring->look = ring->used_idx = ring->used_published = t.ring.start;
 	ring->indirect = t.ring.indirect;
 	ring->event_idx = t.event_idx;
 }

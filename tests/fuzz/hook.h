@@ -13,6 +13,10 @@
 #define CONFIG_RING_SIZE_MAX 64
 #define CONFIG_BUDGET        4
 #define CONFIG_WORDS_MAX     24
+#define CONFIG_PEERS_MAX     1
+#define CONFIG_VSOCK_CONNS   4
+#define CONFIG_VSOCK_BUFFER  256
+#define CONFIG_VSOCK_PACKET  512
 #define FRONT_BYTES          0x18000
 
 void fuzz_guest_hook(const char *what, const void *at, size_t len);

@@ -3,7 +3,7 @@
 #
 #     vmlinuz        the kernel of Debian's cloud images, from its package; nothing is installed
 #     base.cpio.gz   an initramfs: BusyBox, e2fsprogs, blkdiscard, the kernel's virtio modules
-#     test.cpio      to be appended: fio with all its libraries, User Mode Linux' module
+#     test.cpio      to be appended: fio, iperf3 and their libraries, User Mode Linux' modules
 #
 #     sh tests/guest/prepare.sh [PART...]      default: all three; base.cpio.gz needs no fio
 #
@@ -100,19 +100,27 @@ make_base()
 	new_root
 	cp /bin/busybox "$root/bin"
 	put /sbin/mkfs.ext4 /sbin/e2fsck /sbin/blkdiscard
-	put_modules virtio_pci virtio_blk virtio-rng
+	put_modules virtio_pci virtio_blk virtio-rng virtio_net 8021q vmw_vsock_virtio_transport
 	pack | gzip -1
 }
 
 make_test()
 {
 	new_root
-	put /usr/bin/fio
+	put /usr/bin/fio /usr/bin/iperf3
 	for dir in /usr/lib/uml/modules/*; do
 		modules=$root/lib/modules/$(basename "$dir")
 		mkdir -p "$modules"
 		cp "$dir/kernel/drivers/block/virtio_blk.ko"* \
 			"$dir/kernel/drivers/char/virtio_console.ko"* "$modules"
+		for module in net/core/failover drivers/net/net_failover drivers/net/virtio_net; do
+			cp "$dir/kernel/$module.ko"* "$modules" 2>/dev/null || :
+		done
+		number=0
+		for name in vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+			number=$((number + 1))
+			cp "$dir/kernel/net/vmw_vsock/$name.ko" "$modules/$number-$name.ko"
+		done
 	done
 	pack
 }

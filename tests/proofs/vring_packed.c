@@ -265,6 +265,7 @@ void prove_publish(void)
 	if (at.published >= 2u * ring.size) {
 		at.published = at.used -= 2u * ring.size;
 		at.avail -= 2u * ring.size;
+		at.look -= 2u * ring.size;
 	}
 	claim(sound(&ring));
 	claim(ring.unpublished == 0 && ring.used_published == ring.used_idx);

@@ -296,6 +296,30 @@ static void the_in_flight_area_is_truncated(const char *with)
 	yard_check(&y);
 }
 
+/* What a guest gave to be written is gone: then nothing is written, no zeroes in its place. */
+static void a_write_of_what_is_gone(const char *with)
+{
+	unsigned char data[4096], got[4096];
+	struct blk_request write;
+
+	serve(with, NULL);
+	connect_with(false, -1);
+	memset(data, 0x55, sizeof(data));
+	CHECK_EQ(rig_blk(&y.rig, BLK_OUT, 80, data, sizeof(data)), BLK_OK);
+	CHECK_EQ(rig_blk(&y.rig, BLK_IN, 80, data, sizeof(data)), BLK_OK);
+	write = rig_request(&y.rig, 0, BLK_OUT, 80, sizeof(data));
+	write.data = rig_request(&y.rig, RIG_SLOTS - 1, BLK_OUT, 80, sizeof(data)).data & ~4095ull;
+	CHECK_EQ(ftruncate(y.rig.memory.regions[0].fd, (off_t)(write.data - RIG_GUEST)), 0);
+	rig_add(&y.rig, &y.rig.queues[0], &write, 0);
+	front_queue_offer(&y.rig.queues[0]);
+	front_kick(&y.rig.queues[0]);
+	(void)front_settle(&y.rig.front);
+	rig_disk_read(&y.rig, 80 * 512, got, sizeof(got));
+	CHECK(memcmp(got, data, sizeof(got)) == 0);
+	rig_disconnect(&y.rig);
+	yard_check(&y);
+}
+
 /* ---- the image ---- */
 
 static void the_image_is_truncated(const char *with)
@@ -329,6 +353,7 @@ static const struct harness_case cases[] = {
 	CASE_WITH_EACH_FORMAT(truncated_while_the_disk_hangs, "uring"),
 	CASE_OF_EACH_ENGINE(memory_of_a_regular_file_truncated),
 	CASE_OF_EACH(the_in_flight_area_is_truncated),
+	CASE_OF_EACH_ENGINE(a_write_of_what_is_gone),
 	CASE_OF_EACH_ENGINE(the_image_is_truncated),
 };
 HARNESS_MAIN(cases)

@@ -56,6 +56,20 @@ CALL(int, port_recv, (int fd, void *buf, size_t len, int *fds, unsigned *fd_coun
 	(fd, buf, len, fds, fd_count))
 CALL(int, port_send, (int fd, const void *buf, size_t len, int send_fd), (fd, buf, len, send_fd))
 
+CALL(int, port_peer_connect, (const char *path, bool messages), (path, messages))
+CALL(int, port_peer_line, (int fd, char *line, size_t size), (fd, line, size))
+CALL(int, port_peer_read, (int fd, struct sink to, uint32_t skip, uint32_t len),
+	(fd, to, skip, len))
+CALL(int, port_peer_read_message,
+	(int fd, struct sink to, uint32_t skip, uint32_t len, bool *whole),
+	(fd, to, skip, len, whole))
+CALL(int, port_peer_write, (int fd, struct source from, uint32_t skip, uint32_t len),
+	(fd, from, skip, len))
+CALL(int, port_peer_send, (int fd, const struct port_bytes *bytes, unsigned count),
+	(fd, bytes, count))
+CALL(void, port_peer_shut, (int fd, enum port_peer_side side), (fd, side))
+QUERY(int, port_peer_ended, (int fd), (fd))
+
 CALL(int, port_map,
 	(struct port_map * map, int fd, uint64_t offset, uint64_t len, bool writable, char **at),
 	(map, fd, offset, len, writable, at))

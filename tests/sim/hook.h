@@ -15,6 +15,10 @@
 #define CONFIG_SPANS_INLINE  5
 #define CONFIG_LONG_MAX      2
 #define CONFIG_BUDGET        3
+#define CONFIG_PEERS_MAX     1
+#define CONFIG_VSOCK_CONNS   4
+#define CONFIG_VSOCK_BUFFER  256
+#define CONFIG_VSOCK_PACKET  512
 
 void sim_guest_hook(const char *what, const void *at, size_t len);
 #define CONFIG_GUEST_HOOK(what, at, len) sim_guest_hook(what, at, len)

@@ -73,12 +73,23 @@ int port_cage_seccomp(unsigned needs)
 	return error;
 }
 
+/* Connecting is a right to a directory and what is beneath it. */
+static bool reaches(const struct port_cage_path *allowed, const char *path, bool client)
+{
+	const char *slash = strrchr(allowed->path, '/');
+	size_t len = slash ? (size_t)(slash - allowed->path) + 1 : 0;
+
+	if (allowed->client != client)
+		return false;
+	return client ? strncmp(allowed->path, path, len) == 0 : strcmp(allowed->path, path) == 0;
+}
+
 void fake_path_check(const char *path, bool client)
 {
 	bool found = !state.landlock;
 
 	for (unsigned i = 0; i < state.count; i++)
-		found |= state.paths[i].client == client && strcmp(state.paths[i].path, path) == 0;
+		found |= reaches(&state.paths[i], path, client);
 	if (!found || (fake.caged && client && (state.needs & PORT_CAGE_CLIENT) == 0))
 		fake_die("%s cannot be reached from inside the cage", path);
 }

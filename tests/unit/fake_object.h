@@ -29,6 +29,7 @@ struct object {
 	struct object *peer;
 	struct segment *first, **last;
 	size_t queued;
+	bool shut; /* it sends no more */
 	/* LISTENER */
 	char path[64];
 	struct object *backlog[BACKLOG_MAX];

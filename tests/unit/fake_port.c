@@ -320,7 +320,7 @@ static bool readable(const struct object *o)
 {
 	switch (o->kind) {
 	case NOTIFY: return o->count > 0;
-	case SOCKET: return o->first || !o->peer;
+	case SOCKET: return o->first || !o->peer || o->peer->shut;
 	case LISTENER: return o->backlog_len > 0;
 	case SIGNALS: return state.signal_count > 0;
 	case IO_EVENT: return fake_io_done();
@@ -398,6 +398,11 @@ unsigned port_wait(uint64_t *tokens, unsigned max, int64_t timeout_ns)
 	next_ns = fake_io_next_ns();
 	if (next_ns == UINT64_MAX && fake.on_idle && fake.on_idle(timeout_ns))
 		return collect(tokens, max);
+	if (fake.end_ns > 0 && timeout_ns > 0 && state.running &&
+		fake.now_ns + (uint64_t)timeout_ns > fake.end_ns && next_ns > fake.end_ns) {
+		fake.now_ns = fake.end_ns;
+		leave(FAKE_TIME);
+	}
 	if (timeout_ns > 0 && fake.now_ns + (uint64_t)timeout_ns < next_ns) {
 		fake.now_ns += (uint64_t)timeout_ns;
 		return 0;

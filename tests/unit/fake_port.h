@@ -53,7 +53,7 @@ enum fake_call {
 	FAKE_CALLS
 };
 
-enum { FAKE_FD_FIRST = 100, FAKE_FDS_MAX = 2048, FAKE_LOG_MAX = 1 << 16, FAKE_TRACE_MAX = 64 };
+enum { FAKE_FD_FIRST = 100, FAKE_FDS_MAX = 4096, FAKE_LOG_MAX = 1 << 16, FAKE_TRACE_MAX = 64 };
 
 /* What becomes of I/O. FAKE_ANY: done, done in part, or not. */
 enum fake_fate { FAKE_ANY, FAKE_DONE, FAKE_LOST };
@@ -148,6 +148,9 @@ int fake_send(int fd, const void *buf, size_t len, const int *fds, unsigned coun
 int fake_recv(int fd, void *buf, size_t len, int *fd_got);
 /* What fake_recv would say, without taking it: 0, -EAGAIN, or 1 for something. */
 int fake_peek(int fd);
+
+/* Sends no more; the other side sees the end behind what was sent. */
+void fake_shut(int fd);
 
 /* A shared memory file of zeroes; its bytes, for as long as the file lives. */
 int fake_memory_new(uint64_t len);

@@ -247,7 +247,7 @@ static int take(struct object *o, void *buf, size_t len, struct object **got, un
 
 	*count = 0;
 	if (!o->first)
-		return o->peer ? -EAGAIN : 0;
+		return o->peer && !o->peer->shut ? -EAGAIN : 0;
 	while (o->first && n < len && *count == 0) {
 		struct segment *s = o->first;
 		size_t part = s->len - s->at < len - n ? s->len - s->at : len - n;
@@ -343,7 +343,7 @@ int fake_peek(int fd)
 {
 	const struct object *o = fake_object(fd, SOCKET);
 
-	return o->first ? 1 : o->peer ? -EAGAIN : 0;
+	return o->first ? 1 : o->peer && !o->peer->shut ? -EAGAIN : 0;
 }
 
 /* ---- shared memory ---- */

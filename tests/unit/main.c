@@ -41,8 +41,9 @@ CASE(help)
 CASE(list_and_version)
 {
 	CHECK_EQ(run("vubox --list"), 0);
-	CHECK_TEXT(fake.out, "blk\tblock device: a disk\n"
-			     "console\tconsoles and serial ports\nrng\tentropy\n");
+	CHECK_TEXT(fake.out, "blk\tblock device: a disk\nconsole\tconsoles and serial ports\n"
+			     "net\tnetwork card\nrng\tentropy\n"
+			     "vsock\tsockets between guest and host\n");
 	CHECK_EQ(run("vubox --version"), 0);
 	CHECK_EQ(strncmp(fake.out, "vubox ", 6), 0);
 }
@@ -236,7 +237,7 @@ CASE(the_order_of_the_start)
 	fake_stream_new("/hwrng", true);
 	fake_file_new("/f", "blk -s /s --blk-file=/img --user=vm --chroot=/run\n"
 			    "rng -s /c --client --source=/hwrng\n");
-	fake.end_ns = fake.now_ns + 1000000;
+	fake.end_ns = fake.now_ns + 60000000;
 	CHECK_EQ(rig_main("vubox --config=/f"), FAKE_TIME);
 	expect_trace(order, countof(order));
 	CHECK(fake.caged && fake.user.ids[0] == 100 && fake.user.ids[1] == 200);

@@ -302,3 +302,59 @@ CASE(sending_to_nobody_is_an_error_and_no_signal)
 	CHECK_EQ(port_send(ends[0], "x", 1, -1), -EPIPE);
 	CHECK_EQ(port_send(9999, "x", 1, -1), -EBADF);
 }
+
+/* ---- streams that take a part, and datagrams ---- */
+
+CASE(a_part_is_sent_and_the_rest_is_not)
+{
+	static char bytes[1 << 20];
+	int ends[2], n, total = 0;
+
+	pair(ends);
+	while ((n = port_send_some(ends[0], bytes, sizeof(bytes))) > 0)
+		total += n;
+	CHECK_EQ(n, -EAGAIN);
+	CHECK(total > 0 && total < (int)sizeof(bytes));
+	CHECK_OK(close(ends[1]));
+	CHECK_EQ(port_send_some(ends[0], bytes, 1), -EPIPE);
+}
+
+CASE(datagrams_go_both_ways)
+{
+	const char *here = place("here"), *there = place("there");
+	struct port_socket_id other_id;
+	unsigned no_fds = 0;
+	int fd = port_datagrams_open(here, &id), other;
+	char byte;
+
+	CHECK(fd >= 0);
+	CHECK_EQ(port_datagrams_open(here, &other_id), -EPROTOTYPE); /* it is taken */
+	CHECK_EQ(port_datagrams_connect(fd, there), -ENOENT);
+	other = port_datagrams_open(there, &other_id);
+	CHECK_OK(port_datagrams_connect(fd, there));
+	CHECK_OK(port_datagrams_connect(other, here));
+	CHECK_EQ(port_send_some(fd, "x", 1), 1);
+	CHECK_EQ(port_recv(other, &byte, 1, NULL, &no_fds), 1);
+	CHECK_EQ(port_recv(fd, &byte, 1, NULL, &no_fds), -EAGAIN);
+	/* Its owner dies: the next one takes its place. */
+	CHECK_OK(close(other));
+	CHECK_EQ(port_send_some(fd, "x", 1), -ECONNREFUSED);
+	CHECK_EQ(port_datagrams_connect(fd, there), -ECONNREFUSED);
+	other = port_datagrams_open(there, &other_id);
+	CHECK_OK(port_datagrams_connect(fd, there));
+	CHECK_EQ(port_send_some(fd, "y", 1), 1);
+	port_unlisten(here, &other_id); /* not its own */
+	CHECK_EQ(access(here, F_OK), 0);
+	port_unlisten(here, &id);
+	CHECK(access(here, F_OK) < 0);
+}
+
+CASE(a_path_for_datagrams_that_cannot_be)
+{
+	int fd = open(place("file"), O_CREAT | O_RDWR | O_CLOEXEC, 0600);
+
+	CHECK(fd >= 0);
+	CHECK_EQ(port_datagrams_open(place("file"), &id), -EEXIST);
+	CHECK_EQ(port_datagrams_open("", &id), -EINVAL);
+	CHECK_EQ(port_datagrams_open(place("nowhere/socket"), &id), -ENOENT);
+}

@@ -135,6 +135,58 @@ CASE(an_idle_queue_beside_a_busy_one_is_left_alone)
 	CHECK_EQ(driver_used_count(&front.rings[1]), 2);
 }
 
+/*
+ * A flood of ring 0, in buffers of so many bytes, that ends when ring 1 has had its request, which
+ * is kicked in its middle. How many of the flood go before that?
+ */
+static uint32_t flood_bytes;
+static unsigned flood, before;
+
+static void add_flood(void)
+{
+	driver_add(&front.rings[0], &(struct buffer){ front_addr(0), flood_bytes, true }, 1);
+}
+
+static void take_flood(struct request *req)
+{
+	if (req->queue->index == 1) {
+		before = flood - 1000;
+	} else if (++flood < 2000 && before == 0) {
+		add_flood();
+		if (flood == 1000) {
+			add(1, 0, "once");
+			fake_notify_signal(front.kick[1]);
+		}
+	}
+	request_done(req, 0);
+}
+
+static unsigned flood_before_a_polite_one(uint32_t bytes)
+{
+	start(2, VIRTIO_F_EVENT_IDX);
+	flood_bytes = bytes;
+	flood = before = 0;
+	stub.on_request = take_flood;
+	front_ring(&front, 0, 256);
+	for (unsigned i = 0; i < 100; i++)
+		add_flood();
+	fake_notify_signal(front.kick[0]);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK(before > 0 && flood < 2000);
+	return before;
+}
+
+CASE(a_flood_does_not_hold_up_a_polite_queue)
+{
+	/* Events are asked for every 8 turns, and one more may go first. */
+	CHECK(flood_before_a_polite_one(4096) <= 10 * CONFIG_BUDGET);
+}
+
+CASE(a_flood_of_large_requests_holds_it_up_for_no_more_bytes)
+{
+	CHECK(flood_before_a_polite_one(128 << 10) <= 3 * CONFIG_BUDGET_BYTES / (128 << 10));
+}
+
 CASE(a_disabled_ring_takes_nothing)
 {
 	start(1, 0);

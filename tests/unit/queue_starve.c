@@ -131,8 +131,7 @@ CASE(a_queue_of_a_shy_device_waits_for_what_others_hold)
 
 CASE(queues_run_out)
 {
-	static const struct device_class plain = { .name = "more" };
-	struct device dev = { .class = &plain, .name = "more" };
+	struct device dev = { .name = "more" };
 	unsigned made = 0;
 
 	CHECK(queue_create(&dev, CONFIG_QUEUES_MAX + 1) == NULL);

@@ -247,3 +247,43 @@ CASE(little_endian_values_have_their_bytes_in_order)
 	CHECK_EQ(le32_get(b), 0x01020304);
 	CHECK_EQ(le64_get(c), 0x0102030405060708);
 }
+
+/* To other pieces than it is from, with any cuts. */
+CASE(a_copy_goes_over_the_cuts_of_both)
+{
+	static char other[12];
+
+	for (uint32_t first = 0; first <= 10; first++)
+		for (uint32_t edge = 0; edge <= 10; edge++) {
+			struct span pieces[] = { { (struct guest *)other, edge },
+				{ (struct guest *)(other + edge), 10 - edge } };
+			struct writer w = { { .span = pieces, .left = 10 } };
+			struct reader r = { cut() };
+
+			memset(other, 0, sizeof(other));
+			CHECK(writer_copy(&w, &r, first));
+			CHECK_EQ(reader_left(&r), 10 - first);
+			CHECK_EQ(writer_left(&w), 10 - first);
+			CHECK(writer_copy(&w, &r, 10 - first));
+			CHECK_TEXT(other, "abcdefghij");
+		}
+}
+
+CASE(a_copy_is_all_or_nothing)
+{
+	static char other[11];
+	struct span piece = { (struct guest *)other, 10 }, hole = { NULL, 10 };
+	struct writer w = { { .span = &piece, .left = 10 } };
+	struct writer nowhere = { { .span = &hole, .left = 10 } };
+	struct reader r = { cut() };
+
+	CHECK(!writer_copy(&nowhere, &r, 1));
+	CHECK(!writer_copy(&w, &r, 11));
+	spans[3].base = NULL;
+	CHECK(!writer_copy(&w, &r, 5));
+	CHECK_TEXT(other, "");
+	CHECK(writer_copy(&w, &r, 0));
+	CHECK_EQ(writer_left(&w), 10);
+	CHECK(writer_copy(&w, &r, 4));
+	CHECK_TEXT(other, "abcd");
+}

@@ -1,0 +1,38 @@
+/* The fake port: sockets that take a part. It has no datagrams: tests/proto meets real ones. */
+#include <errno.h>
+
+#include "fake_object.h"
+
+int port_send_some(int fd, const void *buf, size_t len)
+{
+	struct object *o = fake_object(fd, SOCKET);
+	int error = fake_call(FAKE_SEND);
+	size_t room;
+
+	if (error < 0)
+		return error;
+	if (!o->peer)
+		return -EPIPE;
+	room = o->peer->queued < fake.socket_room ? fake.socket_room - o->peer->queued : 0;
+	if (room == 0)
+		return -EAGAIN;
+	if (fake.in_pieces && len > 1)
+		len = 1 + fake_random((uint32_t)len);
+	len = len < room ? len : room;
+	fake_segment_put(o->peer, buf, len, NULL, 0);
+	return (int)len;
+}
+
+int port_datagrams_open(const char *path, struct port_socket_id *id)
+{
+	(void)path;
+	(void)id;
+	return -EOPNOTSUPP;
+}
+
+int port_datagrams_connect(int fd, const char *path)
+{
+	(void)fd;
+	(void)path;
+	return -EOPNOTSUPP;
+}
