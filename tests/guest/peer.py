@@ -1,8 +1,8 @@
 """The host's side of a guest's port: peer.py PATH STEP...
 
 PATH is a unix socket, or a terminal. Steps: `expect TEXT` reads until TEXT comes, `say TEXT`
-writes it (with \\n and such), `put FILE` and `get FILE BYTES` move bytes, `slowly FILE BYTES` takes a pause
-before each piece, `stay SECONDS` does nothing, and reads nothing.
+writes it (with escapes), `put FILE` and `get FILE BYTES` move bytes, `slowly FILE BYTES` takes a
+pause before each piece, `stay SECONDS` does nothing, and reads nothing.
 """
 import os
 import select

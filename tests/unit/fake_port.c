@@ -344,9 +344,7 @@ int port_wait_add(int fd, uint64_t token, enum port_trigger trigger)
 	d->watched = true;
 	d->trigger = trigger;
 	d->token = token;
-	d->seen = d->object->signals;
-	if (trigger == PORT_EDGE_ANY || readable(d->object))
-		d->seen--;
+	d->seen = d->object->signals - (trigger == PORT_EDGE_ANY || readable(d->object));
 	return 0;
 }
 
