@@ -118,7 +118,7 @@ static inline int told(struct virtio_console_control *c, char *more)
 
 static inline void expect_told(uint32_t port, uint16_t event, uint16_t value, const char *more)
 {
-	struct virtio_console_control c;
+	struct virtio_console_control c = { 0 };
 	char bytes[256];
 	int n = told(&c, bytes);
 
