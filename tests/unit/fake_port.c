@@ -62,13 +62,15 @@ static const uint32_t at_the_start =
 	1u << FAKE_READ_FILE | 1u << FAKE_SIGNALS_OPEN | 1u << FAKE_WAIT_OPEN | 1u << FAKE_LISTEN |
 	1u << FAKE_SOCKET_KIND | 1u << FAKE_FILE_OPEN | 1u << FAKE_STREAM_OPEN |
 	1u << FAKE_USER_FIND | 1u << FAKE_CHROOT | 1u << FAKE_USER_BECOME |
-	1u << FAKE_CAGE_PRIVILEGES | 1u << FAKE_CAGE_LANDLOCK | 1u << FAKE_CAGE_SECCOMP;
+	1u << FAKE_CAGE_PRIVILEGES | 1u << FAKE_CAGE_LANDLOCK | 1u << FAKE_CAGE_SECCOMP |
+	1u << FAKE_TAP_OPEN;
 
 int fake_call(enum fake_call call)
 {
 	static const int errors[FAKE_CALLS] = { ENOENT, EMFILE, EMFILE, ENOSPC, EINVAL, EACCES,
 		ECONNREFUSED, EMFILE, ENOTSOCK, ECONNRESET, EPIPE, ENOMEM, EMFILE, EACCES, EIO, EIO,
-		EAGAIN, ENOENT, EIO, ENOENT, ENOENT, EPERM, EPERM, ENOSYS, ENOSYS };
+		EAGAIN, ENOENT, EIO, ENOENT, ENOENT, EPERM, EPERM, ENOSYS, ENOSYS, ENOSPC, EPERM,
+		EINVAL, EINVAL, EIO, EIO };
 
 	if (fake.caged && (at_the_start >> call & 1) != 0)
 		fake_die("call %d is only made before the cage is closed", call);
@@ -321,6 +323,7 @@ static bool readable(const struct object *o)
 	case LISTENER: return o->backlog_len > 0;
 	case SIGNALS: return state.signal_count > 0;
 	case IO_EVENT: return fake_io_done();
+	case TAP: return o->first;
 	default: return false;
 	}
 }
@@ -460,6 +463,7 @@ void fake_kill(void)
 	state.running = false;
 	fake_io_kill();
 	fake_files_kill();
+	fake_net_kill();
 	fake_maps_kill();
 	for (int i = 0; i < state.top; i++) {
 		state.fds[i].watched = false;
@@ -485,6 +489,7 @@ void fake_reset(uint64_t seed)
 		free(o);
 	}
 	fake_files_reset();
+	fake_net_reset();
 	memset(&fake, 0, offsetof(struct fake, log));
 	fake_log_clear();
 	fake.out_len = 0;
