@@ -190,14 +190,19 @@ struct port_map {
 	size_t len;      /* its bytes */
 	size_t page;     /* bytes of a page of this file */
 	uint64_t offset; /* of its start in the file */
+	uint64_t device, inode;
+	int64_t changed_s, changed_ns;
 	bool writable;
+	bool shared; /* with all of the same file and place */
 	volatile int hit;
+	struct port_map *same; /* the next one in the ring of those that share it */
 	struct port_map *next, **link;
 };
 
 /*
  * Maps [offset, offset + len) of fd, readable and writable (or not), shared; fd may be closed after
- * it. *at is where offset lies. -EFAULT if the file is shorter than that.
+ * it. *at is where offset lies. -EFAULT if the file is shorter than that. What is mapped already is
+ * not mapped again: a hit is of all that have it, and the last one unmaps it.
  */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at);
 void port_unmap(struct port_map *map);

@@ -56,6 +56,9 @@ static inline int engine_fd(const struct port_file *f)
 /* pwritev, to stable storage. */
 ssize_t engine_write_sync(int fd, const struct iovec *iov, int count, uint64_t offset);
 
+/* Maps all of the file, shared with no other struct port_map: it can be renewed. */
+int engine_map(struct port_file *file);
+
 /* Copies len bytes between guest memory and ours, as the I/O goes, and steps over them. */
 void engine_copy(struct port_io *io, char *ours, size_t len);
 

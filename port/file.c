@@ -119,18 +119,13 @@ static bool is_memory(int fd, const char **kind)
 	return (file_statx(fd).attributes & STATX_ATTR_DAX_BIT) != 0;
 }
 
-static int use_mmap(struct port_file *f)
-{
-	return port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
-}
-
 /* DESIGN of the choice: no engine is right for every file, so ask what the file is. */
 static int choose_auto(struct port_file *f)
 {
 	const char *kind;
 	int error;
 
-	if (f->fd_direct < 0 && f->size > 0 && is_memory(f->fd, &kind) && use_mmap(f) == 0) {
+	if (f->fd_direct < 0 && f->size > 0 && is_memory(f->fd, &kind) && engine_map(f) == 0) {
 		f->engine = PORT_ENGINE_MMAP;
 		f->engine_why = kind;
 		return 0;
@@ -150,7 +145,7 @@ static int choose_engine(struct port_file *f, enum port_engine wanted)
 	f->engine_why = "as --io says";
 	switch (wanted) {
 	case PORT_ENGINE_URING: return uring_open();
-	case PORT_ENGINE_MMAP: return use_mmap(f);
+	case PORT_ENGINE_MMAP: return engine_map(f);
 	case PORT_ENGINE_AUTO: return choose_auto(f);
 	case PORT_ENGINE_SYNC: break;
 	}
@@ -277,6 +272,6 @@ int port_file_resize(struct port_file *file)
 	}
 	port_unmap(&file->map);
 	/* Where this fails, plain system calls serve the file from now on. */
-	(void)use_mmap(file);
+	(void)engine_map(file);
 	return 0;
 }

@@ -6,6 +6,12 @@
  * loop closes the connection (or fails the request) that the mapping belongs to. SIGBUS is
  * synchronous here: it comes from our own loads and stores, never from the middle of a change to
  * the list below.
+ *
+ * The devices of one guest are told of the same memory, each on its own connection. It is mapped
+ * once: every struct port_map of it is in one ring (`same`), a fault marks them all, and the last
+ * one that goes unmaps it. A file is known by its device and inode, and by the time of its last
+ * change of state: whoever wears inode numbers out until another's comes again must not get that
+ * one's memory, and cannot set this clock. Two that are told apart wrongly cost a mapping more.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +24,6 @@
 #include "engine.h"
 #include "num.h"
 #include "panic.h"
-#include "port.h"
 #include "process.h"
 
 enum {
@@ -34,6 +39,18 @@ static struct {
 	volatile unsigned count;        /* of hits, ever */
 	bool armed;
 } state;
+
+/* All that have this mapping lose what was lost. */
+static void mark(struct port_map *map)
+{
+	struct port_map *m = map;
+
+	do
+		state.hit_maps += m->hit++ == 0;
+	while ((m = m->same) != map);
+	state.count++;
+	state.hits = 1;
+}
 
 /* calls: mmap(!PROT_EXEC) */
 static void bus_error(int signal_number, siginfo_t *info, void *context)
@@ -58,9 +75,7 @@ static void bus_error(int signal_number, siginfo_t *info, void *context)
 		page = mmap(page, len, PROT_READ | PROT_WRITE, ZEROES_HERE, -1, 0);
 		if (page == MAP_FAILED)
 			break;
-		state.hit_maps += m->hit++ == 0;
-		state.count++;
-		state.hits = 1;
+		mark(m);
 		return;
 	}
 	process_die(signal_number); /* not a mapping of ours */
@@ -74,58 +89,116 @@ static int arm(void)
 	return error;
 }
 
-/* -EFAULT if `end` lies behind the end of fd's file; the page size of it, where it has its own. */
-static int check_file(int fd, uint64_t end, uint64_t *page)
+/* Where a mapping is to be, of which file. */
+static int map_place(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable)
 {
+	uint64_t end, page = (uint64_t)getpagesize();
 	struct statfs fs;
 	struct stat st;
 
+	if (len == 0 || !num_add(offset, len, &end))
+		return -EINVAL;
 	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
 		return -errno;
 	if (S_ISREG(st.st_mode) && (uint64_t)st.st_size < end)
 		return -EFAULT;
 	if ((uint32_t)fs.f_type == (uint32_t)HUGETLBFS)
-		*page = (uint64_t)fs.f_bsize;
+		page = (uint64_t)fs.f_bsize;
+	if (!num_add(end, page - 1, &end))
+		return -EINVAL;
+	end -= end % page;
+	offset -= offset % page;
+	if (end - offset > SIZE_MAX || offset > INT64_MAX)
+		return -EFBIG;
+	*map = (struct port_map){ .len = (size_t)(end - offset),
+		.page = (size_t)page,
+		.offset = offset,
+		.device = (uint64_t)st.st_dev,
+		.inode = (uint64_t)st.st_ino,
+		.changed_s = (int64_t)st.st_ctim.tv_sec,
+		.changed_ns = (int64_t)st.st_ctim.tv_nsec,
+		.writable = writable };
 	return 0;
+}
+
+/* Maps the place that `map` says. */
+static int map_new(struct port_map *map, int fd)
+{
+	int access = PROT_READ | (map->writable ? PROT_WRITE : 0), error = arm();
+	void *base;
+
+	if (error < 0)
+		return error;
+	base = mmap(NULL, map->len, access, MAP_SHARED | MAP_NORESERVE, fd, (off_t)map->offset);
+	if (base == MAP_FAILED)
+		return -errno;
+	/* Another's memory has no place in our core dump. */
+	(void)madvise(base, map->len, MADV_DONTDUMP);
+	map->base = base;
+	return 0;
+}
+
+/* From now on it is found: by a fault, and (shared) by who maps the same. */
+static void map_add(struct port_map *map)
+{
+	map->next = state.first;
+	map->link = &state.first;
+	if (map->next)
+		map->next->link = &map->next;
+	state.first = map;
+}
+
+/* One of this place that is whole, or NULL. */
+static struct port_map *find(const struct port_map *map)
+{
+	for (struct port_map *m = state.first; m; m = m->next)
+		if (m->shared && m->hit == 0 && m->inode == map->inode &&
+			m->device == map->device && m->changed_ns == map->changed_ns &&
+			m->changed_s == map->changed_s && m->offset == map->offset &&
+			m->len == map->len && m->writable == map->writable)
+			return m;
+	return NULL;
 }
 
 /* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
-	uint64_t end, start, size, page = (uint64_t)getpagesize();
-	void *base;
-	int error = arm();
+	struct port_map new, *other;
+	int error = map_place(&new, fd, offset, len, writable);
 
 	if (error < 0)
 		return error;
-	if (len == 0 || !num_add(offset, len, &end))
-		return -EINVAL;
-	error = check_file(fd, end, &page);
+	other = find(&new);
+	if (!other)
+		error = map_new(&new, fd);
 	if (error < 0)
 		return error;
-	start = offset - offset % page;
-	if (!num_add(end, page - 1, &end))
-		return -EINVAL;
-	size = end - end % page - start;
-	if (size > SIZE_MAX || start > INT64_MAX)
-		return -EFBIG;
-	base = mmap(NULL, (size_t)size, PROT_READ | (writable ? PROT_WRITE : 0),
-		MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
-	if (base == MAP_FAILED)
-		return -errno;
-	/* Another's memory has no place in our core dump. */
-	(void)madvise(base, (size_t)size, MADV_DONTDUMP);
-	*map = (struct port_map){ .base = base,
-		.len = (size_t)size,
-		.page = (size_t)page,
-		.offset = start,
-		.writable = writable,
-		.next = state.first,
-		.link = &state.first };
-	if (map->next)
-		map->next->link = &map->next;
-	state.first = map;
-	*at = map->base + (offset - start);
+	new.shared = true;
+	if (other)
+		new.base = other->base;
+	*map = new;
+	map->same = other ? other->same : map;
+	if (other)
+		other->same = map;
+	map_add(map);
+	*at = map->base + (offset - map->offset);
+	return 0;
+}
+
+/* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
+int engine_map(struct port_file *file)
+{
+	struct port_map *map = &file->map, new;
+	int error = map_place(&new, file->fd, 0, file->size, !file->read_only);
+
+	if (error == 0)
+		error = map_new(&new, file->fd);
+	if (error < 0)
+		return error;
+	*map = new;
+	map->same = map;
+	map_add(map);
+	file->map_at = map->base;
 	return 0;
 }
 
@@ -133,7 +206,10 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 int port_map_renew(struct port_map *map, int fd)
 {
 	int access = PROT_READ | (map->writable ? PROT_WRITE : 0);
-	void *at = mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
+	void *at;
+
+	ASSERT(!map->shared);
+	at = mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
 		(off_t)map->offset);
 
 	if (at == MAP_FAILED) {
@@ -153,13 +229,19 @@ int port_map_renew(struct port_map *map, int fd)
 /* calls: munmap */
 void port_unmap(struct port_map *map)
 {
+	struct port_map *before = map;
+
 	if (!map->base)
 		return;
 	state.hit_maps -= map->hit > 0;
 	*map->link = map->next;
 	if (map->next)
 		map->next->link = map->link;
-	(void)munmap(map->base, map->len);
+	while (before->same != map)
+		before = before->same;
+	if (before == map)
+		(void)munmap(map->base, map->len);
+	before->same = map->same;
 	*map = (struct port_map){ 0 };
 }
 

@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -199,4 +201,105 @@ CASE(huge_pages)
 	at[8191] = 'y';
 	CHECK_EQ(at[0], 'x');
 	port_unmap(&map);
+}
+
+/* ---- what several devices of one guest map ---- */
+
+static struct port_map maps[4];
+static char *p[4];
+
+/* Mappings of this process that are of the file. */
+static unsigned mapped(int fd)
+{
+	char line[512], what[64];
+	struct stat st;
+	unsigned n = 0;
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	CHECK(f && fstat(fd, &st) == 0);
+	(void)snprintf(what, sizeof(what), " %llu ", (unsigned long long)st.st_ino);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, what) != NULL;
+	(void)fclose(f);
+	return n;
+}
+
+CASE(the_same_place_is_mapped_once)
+{
+	int fd = file(16384);
+
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_OK(port_map(&maps[i], fd, 100, 8000, true, &p[i]));
+	CHECK(p[0] == p[1] && p[1] == p[2] && p[2] == p[3]);
+	CHECK_EQ(mapped(fd), 1);
+	/* An offset in the same first page, and an end in the same last one. */
+	CHECK_OK(port_map(&map, fd, 200, 7900, true, &at));
+	CHECK(at == p[0] + 100);
+	port_unmap(&map);
+	for (unsigned i = 0; i < 4; i++) {
+		CHECK_EQ(mapped(fd), 1);
+		CHECK_EQ((unsigned char)p[3][60], (100 + 60) / 16);
+		port_unmap(&maps[i]);
+	}
+	CHECK_EQ(mapped(fd), 0);
+}
+
+CASE(another_descriptor_of_the_same_file)
+{
+	const char *path = unit_path(UNIT_MEMORY, "f");
+	int a = open(path, O_CREAT | O_RDWR, 0600), b;
+
+	CHECK_OK(ftruncate(a, 8192));
+	b = open(path, O_RDWR);
+	CHECK_OK(port_map(&maps[0], a, 0, 8192, true, &p[0]));
+	CHECK_OK(port_map(&maps[1], b, 0, 8192, true, &p[1]));
+	CHECK(p[0] == p[1]);
+}
+
+CASE(other_places_are_other_mappings)
+{
+	int fd = file(16384), same_bytes = file(16384);
+
+	CHECK_OK(port_map(&maps[0], fd, 0, 8192, true, &p[0]));
+	CHECK_OK(port_map(&maps[1], fd, 4096, 8192, true, &p[1]));
+	CHECK_OK(port_map(&maps[2], fd, 0, 4096, true, &p[2]));
+	CHECK_OK(port_map(&maps[3], same_bytes, 0, 8192, true, &p[3]));
+	CHECK_OK(port_map(&map, fd, 0, 8192, false, &at));
+	CHECK(p[0] != p[1] && p[0] != p[2] && p[0] != p[3] && p[0] != at);
+	*p[0] = 'x';
+	CHECK(*p[2] == 'x' && *p[3] == 0 && *at == 'x');
+}
+
+/* As if its inode had been given out anew: the clock of the file tells. */
+CASE(a_file_that_has_changed_since_is_mapped_anew)
+{
+	int fd = file(8192);
+
+	CHECK_OK(port_map(&maps[0], fd, 0, 4096, true, &p[0]));
+	usleep(20000);
+	CHECK_OK(ftruncate(fd, 12288));
+	CHECK_OK(port_map(&maps[1], fd, 0, 4096, true, &p[1]));
+	CHECK(p[0] != p[1]);
+	CHECK_OK(port_map(&maps[2], fd, 0, 4096, true, &p[2]));
+	CHECK(p[2] == p[1]);
+}
+
+CASE(a_hit_is_of_all_that_share_the_mapping)
+{
+	int fd = file(8192);
+
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_OK(port_map(&maps[i], fd, 0, 8192, true, &p[i]));
+	CHECK_OK(ftruncate(fd, 0));
+	CHECK_EQ(p[1][5000], 0);
+	CHECK(maps[0].hit && maps[1].hit && maps[2].hit && port_map_hits());
+	/* What was hit has pages that are nobody's: who comes now gets none of them. */
+	CHECK_OK(ftruncate(fd, 8192));
+	CHECK_OK(port_map(&maps[3], fd, 0, 8192, true, &p[3]));
+	CHECK(p[3] != p[0] && !maps[3].hit);
+	port_unmap(&maps[1]);
+	port_unmap(&maps[0]);
+	CHECK_EQ(p[2][5000], 0);
+	port_unmap(&maps[2]);
+	CHECK_EQ(mapped(fd), 1);
 }
