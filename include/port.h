@@ -26,11 +26,19 @@ _Noreturn void port_exit(int status);
 /* Closes a descriptor, whosever it was; without waiting, even if it is a socket that lingers. */
 void port_close(int fd);
 
+/* Whether fd was inherited, for writing, so that nothing that we open can be it. 0, or -errno. */
+int port_ready_check(int fd);
+/* Tells whoever has started us that all is served: writes a newline, and closes it. */
+void port_ready(int fd);
+
 /* Reads a whole file of at most `size` bytes into buf: its length, or -EFBIG. */
 int port_read_file(const char *path, char *buf, size_t size);
 
-/* Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed. */
-enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN };
+/*
+ * Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed,
+ * USR1 wants to know what was done.
+ */
+enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN, PORT_SIGNAL_TELL };
 
 /* From now on these signals are events of the descriptor that is returned. */
 int port_signals_open(void);

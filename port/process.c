@@ -118,6 +118,28 @@ void port_close(int fd)
 	(void)close(fd);
 }
 
+/* calls at the start: fcntl(F_GETFD) fcntl(F_GETFL) fcntl(F_SETFD) */
+int port_ready_check(int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags < 0)
+		return -errno;
+	/* What we have opened ourselves is closed on exec. */
+	if ((flags & FD_CLOEXEC) != 0 || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return -EBADF;
+	return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+/* calls: write close */
+void port_ready(int fd)
+{
+	ssize_t ignored = write(fd, "\n", 1);
+
+	(void)ignored; /* nobody waits for it any more */
+	(void)close(fd);
+}
+
 /* calls at the start: open read close */
 int port_read_file(const char *path, char *buf, size_t size)
 {
@@ -154,6 +176,7 @@ int port_signals_open(void)
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
+	(void)sigaddset(&set, SIGUSR1);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
@@ -173,7 +196,11 @@ enum port_signal port_signals_next(int fd)
 
 	if (read(fd, &info, sizeof(info)) != sizeof(info))
 		return PORT_SIGNAL_NONE;
-	return info.ssi_signo == SIGHUP ? PORT_SIGNAL_AGAIN : PORT_SIGNAL_END;
+	switch (info.ssi_signo) {
+	case SIGHUP: return PORT_SIGNAL_AGAIN;
+	case SIGUSR1: return PORT_SIGNAL_TELL;
+	default: return PORT_SIGNAL_END;
+	}
 }
 
 enum { NONBLOCK = 1 }; /* GRND_NONBLOCK */

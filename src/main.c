@@ -3,12 +3,13 @@
 
 #include "device.h"
 #include "loop.h"
+#include "name.h"
 #include "opts.h"
+#include "stats.h"
 #include "text.h"
 
 static struct {
 	struct device devices[CONFIG_DEVICES_MAX];
-	char names[CONFIG_DEVICES_MAX][16];
 	uint32_t count;
 	int signals;
 	bool ending, give_up;
@@ -16,35 +17,12 @@ static struct {
 	uint64_t sandbox;          /* which of the choices */
 	bool sandbox_given;        /* by name, so that nothing of it may be missing */
 	const char *user, *chroot; /* NULL: as we are */
+	const char *stats;         /* the path of its socket, or NULL */
+	int ready_fd;              /* or 0 */
 	char config[CONFIG_FILE_MAX + 1];
 } state;
 
 /* ---- making devices ---- */
-
-static void print_capabilities(const struct device_class *class)
-{
-	char line[256];
-	size_t n =
-		text_format(line, sizeof(line), "{\n  \"type\": \"%s\"%s%s\n}\n", class->json_type,
-			class->json_features ? ",\n  \"features\": " : "", class->json_features);
-
-	port_write_out(line, n);
-}
-
-/* The first device of a class has its name, the next ones a number behind it. */
-static const char *make_name(const struct device_class *class)
-{
-	unsigned same = 1;
-	char *name = state.names[state.count];
-
-	for (uint32_t i = 0; i < state.count; i++)
-		same += state.devices[i].class == class;
-	if (same == 1)
-		(void)text_format(name, sizeof(state.names[0]), "%s", class->name);
-	else
-		(void)text_format(name, sizeof(state.names[0]), "%s%u", class->name, same);
-	return name;
-}
 
 static int make_endpoint(struct device *dev, const struct option_value *common)
 {
@@ -67,8 +45,10 @@ static int make_endpoint(struct device *dev, const struct option_value *common)
 }
 
 /* What holds for the whole process may stand with any device; the last one counts. */
-static void take_process_options(const struct option_value *common)
+static int take_process_options(const char *name, const struct option_value *common)
 {
+	int error;
+
 	if (common[OPT_VERBOSE].given)
 		log_verbose(true);
 	loop_poll(common[OPT_POLL_US].number * 1000);
@@ -79,6 +59,18 @@ static void take_process_options(const struct option_value *common)
 		state.user = common[OPT_USER].text;
 	if (common[OPT_CHROOT].given)
 		state.chroot = common[OPT_CHROOT].text;
+	if (common[OPT_STATS].given)
+		state.stats = common[OPT_STATS].text;
+	if (!common[OPT_READY_FD].given)
+		return EXIT_OK;
+	if (state.ready_fd == (int)common[OPT_READY_FD].number)
+		return EXIT_OK;
+	state.ready_fd = (int)common[OPT_READY_FD].number;
+	error = port_ready_check(state.ready_fd);
+	if (error == 0)
+		return EXIT_OK;
+	log_error(name, "--ready-fd=%d: cannot write to it: %s", state.ready_fd, log_errno(error));
+	return EXIT_FAILED;
 }
 
 static int make_device(const struct device_class *class, const char *where, int count, char **words)
@@ -94,17 +86,20 @@ static int make_device(const struct device_class *class, const char *where, int 
 		if (common[OPT_HELP].given)
 			opts_help(class);
 		else
-			print_capabilities(class);
+			opts_capabilities(class);
 		port_exit(EXIT_OK);
 	}
 	if (state.count == CONFIG_DEVICES_MAX) {
 		log_error(where, "more than %d devices in one process", CONFIG_DEVICES_MAX);
 		return EXIT_USAGE;
 	}
-	take_process_options(common);
 	dev->class = class;
-	dev->name = make_name(class);
 	dev->session.device = dev;
+	result = name_device(dev, where, &common[OPT_NAME]);
+	if (result == EXIT_OK)
+		result = take_process_options(dev->name, common);
+	if (result != EXIT_OK)
+		return result;
 	state.count++;
 	result = make_endpoint(dev, common);
 	if (result == EXIT_OK)
@@ -182,33 +177,10 @@ static int make_from_config(const char *path)
 	return result;
 }
 
-static void list_devices(void)
-{
-	for (const struct device_class *const *c = device_table; *c; c++) {
-		char line[128];
-		size_t n = text_format(line, sizeof(line), "%s\t%s\n", (*c)->name, (*c)->summary);
-
-		port_write_out(line, n);
-	}
-}
-
-/* What a symlink's name says: "blk" for vhost-user-blk and virtio-blk. NULL: nothing. */
-static const char *device_of_program(const char *program)
-{
-	static const char *const prefixes[] = { "vhost-user-", "virtio-" };
-	const char *slash = strrchr(program, '/');
-	const char *name = slash ? slash + 1 : program;
-
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			return name + strlen(prefixes[i]);
-	return NULL;
-}
-
 static int make_from_command_line(int argc, char **argv)
 {
 	static const char config[] = "--config";
-	const char *device = argc > 0 ? device_of_program(argv[0]) : NULL;
+	const char *device = argc > 0 ? opts_program(argv[0]) : NULL;
 	const char *word = argc > 1 ? argv[1] : NULL;
 
 	if (device) {
@@ -222,11 +194,11 @@ static int make_from_command_line(int argc, char **argv)
 	}
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
 		opts_help(NULL);
-		list_devices();
+		opts_list();
 		port_exit(EXIT_OK);
 	}
 	if (strcmp(word, "--list") == 0) {
-		list_devices();
+		opts_list();
 		port_exit(EXIT_OK);
 	}
 	if (strcmp(word, "--version") == 0) {
@@ -271,6 +243,8 @@ static void signalled(void *owner)
 	while ((s = port_signals_next(state.signals)) != PORT_SIGNAL_NONE) {
 		if (s == PORT_SIGNAL_END)
 			end();
+		else if (s == PORT_SIGNAL_TELL)
+			stats_log();
 		else
 			for (uint32_t i = 0; i < state.count; i++)
 				state.devices[i].session.looking = true;
@@ -339,6 +313,13 @@ static void remove_sockets(uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 		session_unlink(&state.devices[i].session);
+	stats_unlink();
+}
+
+static int cannot(const char *option, const char *text, const char *what, int error)
+{
+	log_error(NULL, "--%s=%s: %s: %s", option, text, what, log_errno(error));
+	return EXIT_FAILED;
 }
 
 static void close_all(void)
@@ -350,10 +331,12 @@ static void close_all(void)
 
 static int open_sockets(void)
 {
+	int error = 0;
+
 	for (uint32_t i = 0; i < state.count; i++) {
 		struct device *dev = &state.devices[i];
-		int error = session_serve(&dev->session);
 
+		error = session_serve(&dev->session);
 		if (error < 0) {
 			log_error(dev->name, "%s: cannot serve: %s",
 				dev->session.endpoint.path ? dev->session.endpoint.path : "--fd",
@@ -385,6 +368,13 @@ static int cannot(const char *option, const char *text, const char *what, int er
 {
 	log_error(NULL, "--%s=%s: %s: %s", option, text, what, log_errno(error));
 	return EXIT_FAILED;
+	names_alone();
+	stats_of(state.devices, state.count);
+	error = state.stats ? stats_serve(state.stats) : 0;
+	if (error == 0)
+		return EXIT_OK;
+	remove_sockets(state.count);
+	return cannot("stats", state.stats, "cannot serve", error);
 }
 
 /*
@@ -425,6 +415,7 @@ static bool closed(const char *part, int error)
 static bool enter_cage(void)
 {
 	struct port_cage_path paths[CONFIG_DEVICES_MAX * (1 + DEVICE_PATHS)];
+	struct port_cage_path paths[CONFIG_DEVICES_MAX + 1];
 	unsigned count = 0;
 	bool client = false;
 
@@ -440,6 +431,8 @@ static bool enter_cage(void)
 	}
 	for (unsigned i = 0; i < count; i++)
 		client |= paths[i].client;
+	if (state.stats)
+		paths[count++] = (struct port_cage_path){ state.stats, false };
 	return state.sandbox == SANDBOX_OFF ||
 	       (closed("privileges to drop", port_cage_privileges(count > 0)) &&
 		       (state.sandbox == SANDBOX_SECCOMP ||
@@ -463,9 +456,14 @@ static int serve(void)
 		close_all();
 		return EXIT_FAILED;
 	}
+	if (state.ready_fd > 0)
+		port_ready(state.ready_fd);
 	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
 	loop_run(tick_end);
 	close_all();
+	remove_sockets(state.count);
+	for (uint32_t i = 0; i < state.count; i++)
+		state.devices[i].class->close(&state.devices[i]);
 	return EXIT_OK;
 }
 

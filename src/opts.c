@@ -14,6 +14,8 @@ static const struct option common[OPT_COMMON_COUNT] = {
 		"use this open socket, listening or connected" },
 	[OPT_CLIENT] = { "client", 0, OPTION_FLAG, NULL, NULL, 0, 0,
 		"connect to --socket-path, where the front-end listens" },
+	[OPT_NAME] = { "name", 0, OPTION_TEXT, "NAME", NULL, 0, 0,
+		"call the device so in messages and counters (default: blk, blk2)" },
 	[OPT_POLL_US] = { "poll-us", 0, OPTION_NUMBER, "N", "32", 0, 1000000,
 		"look at the rings so long before sleeping" },
 	[OPT_SANDBOX] = { "sandbox", 0, OPTION_CHOICE, "off|seccomp|full", "full", 0, 0,
@@ -22,6 +24,10 @@ static const struct option common[OPT_COMMON_COUNT] = {
 		"become this user once the files are open" },
 	[OPT_CHROOT] = { "chroot", 0, OPTION_TEXT, "DIR", NULL, 0, 0,
 		"go there once the files are open: sockets are inside" },
+	[OPT_STATS] = { "stats", 0, OPTION_TEXT, "PATH", NULL, 0, 0,
+		"who connects to this unix socket gets all counters as JSON" },
+	[OPT_READY_FD] = { "ready-fd", 0, OPTION_NUMBER, "N", NULL, 3, INT32_MAX,
+		"write a newline to this, and close it, when all is served" },
 	[OPT_VERBOSE] = { "verbose", 'v', OPTION_FLAG, NULL, NULL, 0, 0,
 		"say what happens, not only what fails" },
 	[OPT_PRINT_CAPABILITIES] = { "print-capabilities", 'c', OPTION_FLAG, NULL, NULL, 0, 0,
@@ -202,11 +208,42 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 	return check_common(name, values + class->option_count);
 }
 
-/* ---- help ---- */
+/* ---- what is printed ---- */
+
+const char *opts_program(const char *program)
+{
+	static const char *const prefixes[] = { "vhost-user-", "virtio-" };
+	const char *slash = strrchr(program, '/');
+	const char *name = slash ? slash + 1 : program;
+
+	for (size_t i = 0; i < countof(prefixes); i++)
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			return name + strlen(prefixes[i]);
+	return NULL;
+}
 
 static void print(const char *text)
 {
 	port_write_out(text, strlen(text));
+}
+
+void opts_list(void)
+{
+	for (const struct device_class *const *c = device_table; *c; c++) {
+		char line[128];
+
+		(void)text_format(line, sizeof(line), "%s\t%s\n", (*c)->name, (*c)->summary);
+		print(line);
+	}
+}
+
+void opts_capabilities(const struct device_class *class)
+{
+	char line[256];
+
+	(void)text_format(line, sizeof(line), "{\n  \"type\": \"%s\"%s%s\n}\n", class->json_type,
+		class->json_features ? ",\n  \"features\": " : "", class->json_features);
+	print(line);
 }
 
 /* Help starts in this column. */

@@ -213,6 +213,39 @@ CASE(a_file_that_grows_is_announced)
 	CHECK_EQ(h.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
 }
 
+CASE(it_says_when_all_is_served)
+{
+	char line[100] = "vubox rng -s /a -- rng -s /b --ready-fd=100 -- rng -s /c --ready-fd=100";
+	int fd, other;
+
+	fake_reset(1);
+	fd = fake_notify_new(PORT_NOTIFY_EVENT);
+	CHECK_EQ(fd, 100);
+	other = fake_dup(fd);
+	CHECK_EQ(rig_main(line), FAKE_IDLE);
+	CHECK_EQ(fake_notify_take(other), 1);
+	CHECK_EQ(fake.calls[FAKE_LISTEN], 3);
+}
+
+CASE(it_does_not_say_so_if_it_is_not)
+{
+	int other;
+
+	fake_reset(1);
+	other = fake_dup(fake_notify_new(PORT_NOTIFY_EVENT));
+	fake.fail_at[FAKE_LISTEN] = 2;
+	CHECK_EQ(rig_main("vubox rng -s /a -- rng -s /b --ready-fd=100"), FAKE_EXITED);
+	CHECK_EQ(fake_notify_take(other), 0);
+}
+
+CASE(nobody_to_say_it_to)
+{
+	CHECK_EQ(run("vubox rng -s /a --ready-fd=100"), 1);
+	CHECK_TEXT(
+		fake.log, "vubox: rng: --ready-fd=100: cannot write to it: Bad file descriptor\n");
+	CHECK_EQ(run("vubox rng -s /a --ready-fd=2"), 2);
+}
+
 /* ---- who it is, and the cage ---- */
 
 static void expect_trace(const enum fake_call *calls, unsigned count)
