@@ -160,23 +160,24 @@ static struct port_map *find(const struct port_map *map)
 	return NULL;
 }
 
-/* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
+/* calls: fstat fstatfs mmap(!PROT_EXEC) munmap madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
 	struct port_map new, *other;
 	int error = map_place(&new, fd, offset, len, writable);
 
-	if (error < 0)
-		return error;
-	other = find(&new);
-	if (!other)
+	/* It is mapped in any case: a descriptor that cannot be mapped is no way to what is. */
+	if (error == 0)
 		error = map_new(&new, fd);
 	if (error < 0)
 		return error;
-	new.shared = true;
-	if (other)
+	other = find(&new);
+	if (other) {
+		(void)munmap(new.base, new.len);
 		new.base = other->base;
+	}
 	*map = new;
+	map->shared = true;
 	map->same = other ? other->same : map;
 	if (other)
 		other->same = map;

@@ -256,6 +256,20 @@ CASE(another_descriptor_of_the_same_file)
 	CHECK(p[0] == p[1]);
 }
 
+/* A descriptor that cannot be mapped is no way to what others have mapped. */
+CASE(a_descriptor_without_the_right_to_it)
+{
+	const char *path = unit_path(UNIT_MEMORY, "f");
+	int a = open(path, O_CREAT | O_RDWR, 0600);
+
+	CHECK_OK(ftruncate(a, 8192));
+	CHECK_OK(port_map(&maps[0], a, 0, 8192, true, &p[0]));
+	CHECK_EQ(port_map(&maps[1], open(path, O_RDONLY), 0, 8192, true, &p[1]), -EACCES);
+	CHECK_EQ(port_map(&maps[1], open(path, O_PATH), 0, 8192, true, &p[1]), -EBADF);
+	CHECK(!maps[1].base && maps[0].same == &maps[0]);
+	*p[0] = 'x';
+}
+
 CASE(other_places_are_other_mappings)
 {
 	int fd = file(16384), same_bytes = file(16384);
