@@ -194,12 +194,11 @@ int port_peer_ended(int fd);
  * a page of zeroes takes its place, `hit` counts it and the process goes on. Zero is no mapping.
  */
 struct port_map {
-	char *base;      /* page-aligned start of the mapping */
-	size_t len;      /* its bytes */
-	size_t page;     /* bytes of a page of this file */
-	uint64_t offset; /* of its start in the file */
-	uint64_t device, inode;
-	int64_t changed_s, changed_ns;
+	char *base;                      /* page-aligned start of the mapping */
+	size_t len;                      /* its bytes */
+	size_t page;                     /* bytes of a page of this file */
+	uint64_t offset;                 /* of its start in the file */
+	uint64_t device, inode, born[2]; /* which file it is; born 0: not known */
 	bool writable;
 	bool shared; /* with all of the same file and place */
 	volatile int hit;

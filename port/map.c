@@ -9,9 +9,10 @@
  *
  * The devices of one guest are told of the same memory, each on its own connection. It is mapped
  * once: every struct port_map of it is in one ring (`same`), a fault marks them all, and the last
- * one that goes unmaps it. A file is known by its device and inode, and by the time of its last
- * change of state: whoever wears inode numbers out until another's comes again must not get that
- * one's memory, and cannot set this clock. Two that are told apart wrongly cost a mapping more.
+ * one that goes unmaps it. A file is known by its device, inode and time of birth: numbers of inodes
+ * come again (some file systems count in 32 bits), and whoever wears them out must not get another
+ * guest's memory by that. Where the kernel knows no births (tmpfs before 5.18, hugetlbfs, whose page
+ * tables are small), every device has a mapping of its own.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -29,7 +30,8 @@
 enum {
 	HUGETLBFS = 0x958458f6,
 	ZEROES_HERE = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE,
-	HITS_MAX = 256
+	HITS_MAX = 256,
+	BIRTH = 0x800, /* STATX_BTIME */
 };
 
 static struct {
@@ -115,8 +117,6 @@ static int map_place(struct port_map *map, int fd, uint64_t offset, uint64_t len
 		.offset = offset,
 		.device = (uint64_t)st.st_dev,
 		.inode = (uint64_t)st.st_ino,
-		.changed_s = (int64_t)st.st_ctim.tv_sec,
-		.changed_ns = (int64_t)st.st_ctim.tv_nsec,
 		.writable = writable };
 	return 0;
 }
@@ -148,16 +148,26 @@ static void map_add(struct port_map *map)
 	state.first = map;
 }
 
-/* One of this place that is whole, or NULL. */
+/* One of this file and place that is whole, or NULL. */
 static struct port_map *find(const struct port_map *map)
 {
 	for (struct port_map *m = state.first; m; m = m->next)
 		if (m->shared && m->hit == 0 && m->inode == map->inode &&
-			m->device == map->device && m->changed_ns == map->changed_ns &&
-			m->changed_s == map->changed_s && m->offset == map->offset &&
+			m->device == map->device && m->born[0] == map->born[0] &&
+			m->born[1] == map->born[1] && m->offset == map->offset &&
 			m->len == map->len && m->writable == map->writable)
 			return m;
 	return NULL;
+}
+
+/* When the file was made, if that is known. */
+static bool is_born(struct port_map *map, int fd)
+{
+	struct engine_statx stx = engine_statx(fd, BIRTH);
+
+	map->born[0] = stx.born[0];
+	map->born[1] = stx.born[1];
+	return (stx.mask & BIRTH) != 0;
 }
 
 /* calls: fstat fstatfs mmap(!PROT_EXEC) munmap madvise */
@@ -171,13 +181,13 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 		error = map_new(&new, fd);
 	if (error < 0)
 		return error;
-	other = find(&new);
+	new.shared = is_born(&new, fd);
+	other = new.shared ? find(&new) : NULL;
 	if (other) {
 		(void)munmap(new.base, new.len);
 		new.base = other->base;
 	}
 	*map = new;
-	map->shared = true;
 	map->same = other ? other->same : map;
 	if (other)
 		other->same = map;
@@ -209,7 +219,7 @@ int port_map_renew(struct port_map *map, int fd)
 	int access = PROT_READ | (map->writable ? PROT_WRITE : 0);
 	void *at;
 
-	ASSERT(!map->shared);
+	ASSERT(map->same == map);
 	at = mmap(map->base, map->len, access, MAP_SHARED | MAP_NORESERVE | MAP_FIXED, fd,
 		(off_t)map->offset);
 
