@@ -157,10 +157,18 @@ static int make_all(const struct device_class *class, int count, char **words)
 	return result;
 }
 
-static int make_from_config(const char *path)
+/* --config=PATH and what follows it, which counts more than what the file says. */
+static int make_from_config(const char *path, int count, char **words)
 {
-	int len = port_read_file(path, state.config, CONFIG_FILE_MAX), result;
+	struct option_value common[OPTIONS_MAX];
+	int len = 0, result = opts_parse(NULL, "--config", count, words, common);
 
+	if (common[OPT_HELP].given || common[OPT_PRINT_CAPABILITIES].given) {
+		opts_help(NULL);
+		port_exit(EXIT_OK);
+	}
+	if (result == EXIT_OK)
+		len = port_read_file(path, state.config, CONFIG_FILE_MAX);
 	if (len < 0) {
 		log_error(NULL, "%s: cannot read: %s", path, log_errno(len));
 		return EXIT_FAILED;
@@ -169,12 +177,15 @@ static int make_from_config(const char *path)
 		log_error(NULL, "%s: no text: it has a NUL byte", path);
 		return EXIT_USAGE;
 	}
-	result = opts_config(path, state.config, make_named);
+	if (result == EXIT_OK)
+		result = opts_config(path, state.config, make_named);
 	if (result == EXIT_OK && state.count == 0) {
 		log_error(NULL, "%s: no device in it", path);
 		return EXIT_USAGE;
 	}
-	return result;
+	if (!common[OPT_POLL_US].given)
+		common[OPT_POLL_US].number = 0; /* the greatest wish counts */
+	return result == EXIT_OK ? take_process_options("--config", common) : result;
 }
 
 static int make_from_command_line(int argc, char **argv)
@@ -205,10 +216,10 @@ static int make_from_command_line(int argc, char **argv)
 		port_write_out("vubox " CONFIG_VERSION "\n", strlen("vubox " CONFIG_VERSION "\n"));
 		port_exit(EXIT_OK);
 	}
-	if (strncmp(word, "--config=", sizeof(config)) == 0 && argc == 2)
-		return make_from_config(word + sizeof(config));
-	if (strcmp(word, config) == 0 && argc == 3)
-		return make_from_config(argv[2]);
+	if (strncmp(word, "--config=", sizeof(config)) == 0)
+		return make_from_config(word + sizeof(config), argc - 2, argv + 2);
+	if (strcmp(word, config) == 0 && argc >= 3)
+		return make_from_config(argv[2], argc - 3, argv + 3);
 	return make_all(NULL, argc - 1, argv + 1);
 }
 

@@ -35,14 +35,20 @@ static const struct option common[OPT_COMMON_COUNT] = {
 	[OPT_HELP] = { "help", 'h', OPTION_FLAG, NULL, NULL, 0, 0, "print this, and exit" },
 };
 
+/* Options of the class's own; there is no class for the words of the whole process. */
+static int option_count(const struct device_class *class)
+{
+	return class ? class->option_count : 0;
+}
+
 static const struct option *option_at(const struct device_class *class, int i)
 {
-	return i < class->option_count ? &class->options[i] : &common[i - class->option_count];
+	return i < option_count(class) ? &class->options[i] : &common[i - option_count(class)];
 }
 
 static int option_total(const struct device_class *class)
 {
-	return class->option_count + OPT_COMMON_COUNT;
+	return option_count(class) + OPT_COMMON_COUNT;
 }
 
 /* A word that is an option: its place, or -1. *value is what follows a '=', or NULL. */
@@ -142,7 +148,7 @@ static bool asks_for(const struct device_class *class, int count, char **words, 
 	const char *value;
 
 	for (int i = 0; i < count; i++)
-		if (option_find(class, words[i], &value) == class->option_count + which && !value)
+		if (option_find(class, words[i], &value) == option_count(class) + which && !value)
 			return true;
 	return false;
 }
@@ -158,6 +164,17 @@ static int check_common(const char *name, const struct option_value *v)
 	else
 		return EXIT_OK;
 	return EXIT_USAGE;
+}
+
+/* Of a process, without a device: what belongs to one has no place there. */
+static int check_process(const char *name, const struct option_value *v)
+{
+	for (int i = OPT_SOCKET_PATH; i <= OPT_NAME; i++)
+		if (v[i].given) {
+			log_error(name, "--%s belongs to a device", common[i].name);
+			return EXIT_USAGE;
+		}
+	return EXIT_OK;
 }
 
 static bool set_defaults(
@@ -182,7 +199,7 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 		return EXIT_USAGE;
 	for (int which = OPT_PRINT_CAPABILITIES; which <= OPT_HELP; which++)
 		if (asks_for(class, count, words, which)) {
-			values[class->option_count + which].given = true;
+			values[option_count(class) + which].given = true;
 			return EXIT_OK;
 		}
 	for (int i = 0; i < count; i++) {
@@ -192,7 +209,7 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 
 		if (!o) {
 			log_error(name, "%s: no such option (see vubox %s --help)", words[i],
-				class->name);
+				class ? class->name : "DEVICE");
 			return EXIT_USAGE;
 		}
 		if (o->kind == OPTION_FLAG ? text != NULL : !text && ++i == count) {
@@ -205,7 +222,8 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 			return EXIT_USAGE;
 		values[place].given = true;
 	}
-	return check_common(name, values + class->option_count);
+	return class ? check_common(name, values + option_count(class))
+		     : check_process(name, values);
 }
 
 /* ---- what is printed ---- */
@@ -272,7 +290,8 @@ void opts_help(const struct device_class *class)
 {
 	if (!class) {
 		print("usage: vubox DEVICE --socket-path=PATH [options] [-- DEVICE ...]\n"
-		      "       vubox --config=FILE | --list | --version | --help\n"
+		      "       vubox --config=FILE [options]\n"
+		      "       vubox --list | --version | --help\n"
 		      "       vubox DEVICE --help\n"
 		      "Serves VirtIO devices to a virtual machine over vhost-user.\n");
 		return;

@@ -124,6 +124,40 @@ CASE(config_files_that_are_wrong)
 	CHECK_TEXT(fake.log, "vubox: /nothing: cannot read: No such file or directory\n");
 }
 
+/* They count more than those of the file. */
+CASE(options_behind_a_config_file)
+{
+	fake_reset(1);
+	fake_file_new("/f", "rng -s /a --sandbox=full --chroot=/a --poll-us=0\n");
+	CHECK_EQ(rig_main("vubox --config=/f --chroot=/b --sandbox=off --stats=/stats"), FAKE_IDLE);
+	CHECK_TEXT(fake.root, "/b");
+	CHECK(!fake.caged);
+	CHECK_EQ(fake.calls[FAKE_LISTEN], 2);
+}
+
+static void wrong_behind_config(const char *line, const char *log)
+{
+	fake_reset(1);
+	fake_file_new("/f", "rng -s /a\n");
+	CHECK_EQ(rig_main(line), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 2);
+	CHECK_TEXT(fake.log, log);
+}
+
+CASE(what_belongs_to_a_device_is_not_behind_a_config_file)
+{
+	wrong_behind_config(
+		"vubox --config=/f -s /b", "vubox: --config: --socket-path belongs to a device\n");
+	wrong_behind_config(
+		"vubox --config /f --name=x", "vubox: --config: --name belongs to a device\n");
+	wrong_behind_config("vubox --config /f rng",
+		"vubox: --config: rng: no such option (see vubox DEVICE --help)\n");
+	fake_reset(1);
+	CHECK_EQ(rig_main("vubox --config=/f --help"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 0);
+	CHECK(strstr(fake.out, "usage: vubox DEVICE"));
+}
+
 CASE(a_config_file_is_text)
 {
 	fake_reset(1);
