@@ -49,8 +49,9 @@ LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -O2) -Wl,--gc-sections -Wl,--buil
 HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/turns.c src/core/window.c \
 	src/core/vring.c src/core/vring_split.c src/core/vring_packed.c src/core/loop.c \
 	src/dev/blk.c port/io.c port/io_uring.c port/io_mmap.c port/io_cached.c
-COLD := src/main.c src/name.c src/opts.c src/stats.c src/base/log.c src/base/text.c src/core/msg.c src/core/session.c \
-	src/core/vhost.c port/cage.c port/file.c port/map.c port/process.c port/socket.c port/user.c
+COLD := src/main.c src/name.c src/opts.c src/stats.c src/base/log.c src/base/text.c \
+	src/core/msg.c src/core/session.c src/core/vhost.c port/cage.c port/file.c port/map.c \
+	port/process.c port/socket.c port/user.c
 
 NOT_BUILT := $(LEFT_OUT:%=src/dev/%.c) $(foreach d,$(LEFT_OUT),$(wildcard src/dev/$(d)_*.c))
 SOURCES := $(sort $(filter-out $(NOT_BUILT),$(wildcard src/*.c src/*/*.c port/*.c)))

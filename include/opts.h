@@ -27,8 +27,8 @@ struct device_class;
 
 /*
  * Parses the words of one device (without its name) into values: the class's options first, then
- * the common ones. `where` is NULL or "FILE:LINE". Without a class, the
- * words are of the whole process, and `where` is not NULL. Returns EXIT_OK, or EXIT_USAGE after one line.
+ * the common ones. `where` is NULL or "FILE:LINE". Without a class, the words are of the whole
+ * process, and `where` is not NULL. Returns EXIT_OK, or EXIT_USAGE after one line.
  */
 int opts_parse(const struct device_class *class, const char *where, int count, char **words,
 	struct option_value *values);

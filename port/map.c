@@ -9,10 +9,10 @@
  *
  * The devices of one guest are told of the same memory, each on its own connection. It is mapped
  * once: every struct port_map of it is in one ring (`same`), a fault marks them all, and the last
- * one that goes unmaps it. A file is known by its device, inode and time of birth: numbers of inodes
- * come again (some file systems count in 32 bits), and whoever wears them out must not get another
- * guest's memory by that. Where the kernel knows no births (tmpfs before 5.18, hugetlbfs, whose page
- * tables are small), every device has a mapping of its own.
+ * one that goes unmaps it. A file is known by its device, inode and time of birth: numbers of
+ * inodes come again (some file systems count in 32 bits), and whoever wears them out must not get
+ * another guest's memory by that. Where the kernel knows no births (tmpfs before 5.18, hugetlbfs,
+ * whose page tables are small), every device has a mapping of its own.
  */
 #include <errno.h>
 #include <fcntl.h>

@@ -230,7 +230,8 @@ for i in 1 2 3 4 5 6; do
 done >"$tmp/conf"
 cp "$tmp/conf" "$tmp/conf6"
 echo "blk --socket-path=$tmp/sock7 --blk-file=/none/disk --name=last" >>"$tmp/conf"
-fails "config: the seventh of seven" "$tmp/conf:7: last: /none/disk: cannot open: " --config="$tmp/conf"
+fails "config: the seventh of seven" "$tmp/conf:7: last: /none/disk: cannot open: " \
+	--config="$tmp/conf"
 case_is "config: no socket of the six is made" "$(ls "$tmp" | grep sock || :)"
 cat "$tmp/conf6" - >"$tmp/conf" <<END
 rng --socket-path=$tmp/sock7 --name="rng3"
@@ -253,7 +254,8 @@ for i in 1 2 3 4 5 6; do
 	echo "rng --socket-path=$tmp/ready$i --name='n\"$i'"
 done >"$conf6"
 mkfifo "$tmp/ready"
-"$VUBOX" --config="$conf6" --ready-fd=7 --stats="$tmp/stats" 7>"$tmp/ready" 2>"$tmp/err" </dev/null &
+"$VUBOX" --config="$conf6" --ready-fd=7 --stats="$tmp/stats" \
+	7>"$tmp/ready" 2>"$tmp/err" </dev/null &
 pid=$! pids="$pids $!"
 line=$(cat "$tmp/ready" | od -An -c | tr -d ' ')
 case_is "--ready-fd is one line, and then its end" "$([ "$line" = '\n' ] || echo "'$line'")"
@@ -277,14 +279,14 @@ if [x["name"] for x in d] != ["n\"%d" % i for i in range(1, 7)]:
 kill -s USR1 "$pid"
 wait_for grep -q 'ready6' "$tmp/err" || :
 case_is "USR1: a line for each device, that awk can read" "$(
-	n=$(awk '/^vubox: n"[1-6]: state=listening features=0x0 socket=/ { n++ } END { print n + 0 }' \
-		"$tmp/err")
+	n=$(awk '/^vubox: n"[1-6]: state=listening features=0x0 socket=/' "$tmp/err" | wc -l)
 	[ "$n" = 6 ] || cat "$tmp/err"
 )"
 end TERM
 case_is "TERM removes the socket of --stats" "$([ ! -e "$tmp/stats" ] || echo "it is there")"
 : >"$tmp/ready.none"
-"$VUBOX" rng --socket-path=/none/sock --ready-fd=7 7>"$tmp/ready.none" 2>/dev/null </dev/null || :
+"$VUBOX" rng --socket-path=/none/sock --ready-fd=7 7>"$tmp/ready.none" 2>"$tmp/err" \
+	</dev/null || :
 case_is "--ready-fd: nothing if it does not serve" "$(cat "$tmp/ready.none")"
 fails "--ready-fd: not open" "rng: --ready-fd=9: .*Bad file descriptor\$" \
 	rng --socket-path="$sock" --ready-fd=9

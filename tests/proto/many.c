@@ -1,6 +1,6 @@
 /*
  * Many devices in one process: memory that they share is mapped once, what happens to one is
- * nothing to the others, counters tell them apart, and all of them together are small.
+ * nothing to the others, and all of them together are small.
  */
 #include <fcntl.h>
 #include <signal.h>
@@ -8,119 +8,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#include "../front/rig.h"
+#include "../front/herd.h"
 
-enum { DEVICES = 8, DISKS = 4, SLOTS_EACH = 8 };
-
-/* The first DISKS are disks, the others give entropy. */
-static struct rig rigs[DEVICES];
-static struct vubox *const v = &rigs[0].vubox;
-static const char *images[DISKS];
-static int guest = -1; /* the memory of all */
-static uint64_t guest_bytes = RIG_MEMORY;
-
-static const char *text(const char *format, const char *a, unsigned n)
-{
-	char *line;
-
-	CHECK(asprintf(&line, format, a, n) > 0);
-	return line;
-}
-
-static const char *socket_of(unsigned i)
-{
-	return harness_path(text("%s%u", "s", i));
-}
-
-/* Starts the first `count` of them, with these words at the last one. */
-static void serve(unsigned count, const char *const *more)
-{
-	const char *words[80];
-	unsigned n = 0;
-
-	for (unsigned i = 0; i < count; i++) {
-		if (i > 0)
-			words[n++] = "--";
-		words[n++] = i < DISKS ? "blk" : "rng";
-		words[n++] = text("--socket-path=%s", socket_of(i), 0);
-		if (i >= DISKS)
-			continue;
-		images[i] = harness_file(text("%s%u", "image", i), RIG_DISK_BYTES);
-		words[n++] = text("--blk-file=%s", images[i], 0);
-	}
-	for (; more && *more; more++)
-		words[n++] = *more;
-	words[n] = NULL;
-	vubox_exec(v, -1, words);
-	for (unsigned i = 0; i < count; i++) {
-		rigs[i].vubox = *v;
-		rigs[i].image = i < DISKS ? images[i] : NULL;
-		rigs[i].front.fd = -1;
-		snprintf(rigs[i].vubox.socket, sizeof(rigs[i].vubox.socket), "%s", socket_of(i));
-	}
-}
-
-static void new_guest(void)
-{
-	if (guest >= 0)
-		close(guest);
-	guest = memfd_create("guest", MFD_CLOEXEC);
-	CHECK(guest >= 0 && ftruncate(guest, (off_t)guest_bytes) == 0);
-}
-
-/* Device i of the one guest gets its memory, and a running queue that is its own part of that. */
-static void come(unsigned i)
-{
-	struct front_place place = { RIG_GUEST, guest_bytes, RIG_USER, 0 };
-	struct driver_options options = { .size = RIG_RING_SIZE };
-	struct rig *r = &rigs[i];
-	struct front_queue *q = &r->queues[0];
-	struct driver_layout at;
-
-	rig_negotiate(r, ~VU_F(EVENT_IDX), ~0ull);
-	CHECK_EQ(front_memory_add_fd(&r->memory, &place, guest), 0);
-	r->slots = RIG_SLOTS_AT + (uint64_t)i * SLOTS_EACH * RIG_SLOT_BYTES;
-	rig_share(r);
-	driver_place(rig_format(), &at, options.size, RIG_GUEST + (uint64_t)i * 0x8000);
-	CHECK_EQ(front_queue_open(q, 0, rig_format(), &r->memory, &at, &options), 0);
-	r->queue_count = 1;
-	rig_start(r, q);
-}
-
-static void works(unsigned i)
-{
-	unsigned char data[4096], there[4096];
-	struct driver_buffer b = { rigs[i].slots, 64, true };
-	struct driver_chain chain = { .buffers = &b, .count = 1 };
-	uint32_t len;
-
-	if (i >= DISKS) {
-		CHECK(driver_add(&rigs[i].queues[0].driver, &chain) >= 0);
-		front_queue_offer(&rigs[i].queues[0]);
-		rig_take(&rigs[i], &rigs[i].queues[0], &len);
-		CHECK_EQ(len, 64);
-		return;
-	}
-	harness_fill(data, sizeof(data));
-	CHECK_EQ(rig_blk(&rigs[i], BLK_OUT, 8, data, sizeof(data)), BLK_OK);
-	rig_disk_read(&rigs[i], 8 * BLK_SECTOR, there, sizeof(there));
-	CHECK_BYTES(there, data, sizeof(data));
-	memset(data, 0, sizeof(data));
-	CHECK_EQ(rig_blk(&rigs[i], BLK_IN, 8, data, sizeof(data)), BLK_OK);
-	CHECK_BYTES(data, there, sizeof(data));
-}
+static struct herd h;
+static struct vubox *const v = &h.rigs[0].vubox;
 
 /* ---- what it has ---- */
 
 static unsigned lines_of(const char *name, const char *word, unsigned *kib)
 {
 	char line[512];
-	const char *path = text("/proc/%2$u/%1$s", name, (unsigned)v->pid);
+	const char *path = herd_text("/proc/%2$u/%1$s", name, (unsigned)v->pid);
 	unsigned n = 0;
 	FILE *f = fopen(path, "re");
 
@@ -164,7 +65,7 @@ static void needs_births(void)
 {
 	struct statx stx;
 
-	CHECK_EQ(statx(guest, "", AT_EMPTY_PATH, STATX_BTIME, &stx), 0);
+	CHECK_EQ(statx(h.guest, "", AT_EMPTY_PATH, STATX_BTIME, &stx), 0);
 	if ((stx.stx_mask & STATX_BTIME) == 0)
 		harness_skip("the kernel does not say when files in memory were made");
 }
@@ -172,25 +73,25 @@ static void needs_births(void)
 static void memory_of_one_guest_is_mapped_once(const char *with)
 {
 	(void)with;
-	serve(2, NULL);
-	new_guest();
+	herd_serve(&h, 2, NULL);
+	herd_guest(&h);
 	needs_births();
-	come(0);
-	works(0);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
 	CHECK_EQ(guest_maps(), 1);
-	come(1);
-	works(1);
+	herd_come(&h, 1);
+	herd_works(&h, 1);
 	CHECK_EQ(guest_maps(), 1);
 	/* It is there until the last one has gone, in either order. */
-	rig_disconnect(&rigs[0]);
-	works(1);
+	rig_disconnect(&h.rigs[0]);
+	herd_works(&h, 1);
 	CHECK_EQ(guest_maps(), 1);
-	come(0);
-	works(0);
-	rig_disconnect(&rigs[1]);
-	works(0);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
+	rig_disconnect(&h.rigs[1]);
+	herd_works(&h, 0);
 	CHECK_EQ(guest_maps(), 1);
-	rig_disconnect(&rigs[0]);
+	rig_disconnect(&h.rigs[0]);
 	UNTIL(guest_maps() == 0);
 }
 
@@ -199,21 +100,21 @@ static void two_hundred_times(const char *with)
 	unsigned fds, maps;
 
 	(void)with;
-	serve(2, NULL);
-	new_guest();
+	herd_serve(&h, 2, NULL);
+	herd_guest(&h);
 	needs_births();
-	come(1);
-	works(1);
-	come(0);
-	works(0);
+	herd_come(&h, 1);
+	herd_works(&h, 1);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
 	fds = vubox_fds(v);
 	maps = vubox_maps(v);
 	for (unsigned i = 0; i < 200; i++) {
-		rig_disconnect(&rigs[i % 2]);
-		works((i + 1) % 2);
+		rig_disconnect(&h.rigs[i % 2]);
+		herd_works(&h, (i + 1) % 2);
 		UNTIL(vubox_fds(v) < fds);
-		come(i % 2);
-		works(i % 2);
+		herd_come(&h, i % 2);
+		herd_works(&h, i % 2);
 		CHECK_EQ(guest_maps(), 1);
 		CHECK_EQ(vubox_maps(v), maps);
 		CHECK_EQ(vubox_fds(v), fds);
@@ -224,17 +125,17 @@ static void two_hundred_times(const char *with)
 static void two_guests_are_two(const char *with)
 {
 	(void)with;
-	serve(2, NULL);
-	new_guest();
-	come(0);
-	works(0);
-	new_guest();
-	come(1);
-	works(1);
-	works(0);
+	herd_serve(&h, 2, NULL);
+	herd_guest(&h);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
+	herd_guest(&h);
+	herd_come(&h, 1);
+	herd_works(&h, 1);
+	herd_works(&h, 0);
 	CHECK_EQ(guest_maps(), 2);
-	rig_disconnect(&rigs[0]);
-	works(1);
+	rig_disconnect(&h.rigs[0]);
+	herd_works(&h, 1);
 	UNTIL(guest_maps() == 1);
 }
 
@@ -246,23 +147,23 @@ static void a_descriptor_without_rights(const char *with)
 	int flags[] = { O_PATH, O_RDONLY };
 
 	(void)with;
-	serve(2, NULL);
-	new_guest();
-	come(0);
-	works(0);
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", guest);
+	herd_serve(&h, 2, NULL);
+	herd_guest(&h);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", h.guest);
 	for (unsigned i = 0; i < 2; i++) {
 		int fd = open(path, flags[i] | O_CLOEXEC);
 
 		CHECK(fd >= 0);
-		rig_negotiate(&rigs[1], ~0ull, ~0ull);
-		CHECK_EQ(front_set_mem_table(&rigs[1].front, &place, &fd, 1), FRONT_REFUSED);
-		front_close(&rigs[1].front);
+		rig_negotiate(&h.rigs[1], ~0ull, ~0ull);
+		CHECK_EQ(front_set_mem_table(&h.rigs[1].front, &place, &fd, 1), FRONT_REFUSED);
+		front_close(&h.rigs[1].front);
 		close(fd);
 	}
-	works(0);
-	come(1);
-	works(1);
+	herd_works(&h, 0);
+	herd_come(&h, 1);
+	herd_works(&h, 1);
 }
 
 /* The file of both shrinks, and one of them finds out. */
@@ -271,32 +172,32 @@ static void memory_taken_back_is_everybody_s_end(const char *with)
 	struct blk_request request;
 
 	(void)with;
-	serve(3, NULL);
-	new_guest();
+	herd_serve(&h, 3, NULL);
+	herd_guest(&h);
 	needs_births();
-	come(2);
-	works(2);
-	new_guest(); /* of another guest, who does not notice */
-	come(0);
-	come(1);
-	works(0);
-	works(1);
-	request = rig_request(&rigs[0], 0, BLK_IN, 8, 4096);
-	rig_add(&rigs[0], &rigs[0].queues[0], &request, 0);
-	driver_publish(&rigs[0].queues[0].driver);
-	CHECK_EQ(ftruncate(guest, 0), 0);
-	front_kick(&rigs[0].queues[0]);
-	CHECK_EQ(front_wait_closed(&rigs[0].front), 0);
-	CHECK_EQ(front_wait_closed(&rigs[1].front), 0);
-	rig_disconnect(&rigs[0]);
-	rig_disconnect(&rigs[1]);
-	works(2);
-	new_guest();
-	come(1);
-	come(0);
-	works(0);
-	works(1);
-	works(2);
+	herd_come(&h, 2);
+	herd_works(&h, 2);
+	herd_guest(&h); /* of another h.guest, who does not notice */
+	herd_come(&h, 0);
+	herd_come(&h, 1);
+	herd_works(&h, 0);
+	herd_works(&h, 1);
+	request = rig_request(&h.rigs[0], 0, BLK_IN, 8, 4096);
+	rig_add(&h.rigs[0], &h.rigs[0].queues[0], &request, 0);
+	driver_publish(&h.rigs[0].queues[0].driver);
+	CHECK_EQ(ftruncate(h.guest, 0), 0);
+	front_kick(&h.rigs[0].queues[0]);
+	CHECK_EQ(front_wait_closed(&h.rigs[0].front), 0);
+	CHECK_EQ(front_wait_closed(&h.rigs[1].front), 0);
+	rig_disconnect(&h.rigs[0]);
+	rig_disconnect(&h.rigs[1]);
+	herd_works(&h, 2);
+	herd_guest(&h);
+	herd_come(&h, 1);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
+	herd_works(&h, 1);
+	herd_works(&h, 2);
 }
 
 /* ---- one by one ---- */
@@ -304,22 +205,22 @@ static void memory_taken_back_is_everybody_s_end(const char *with)
 /* Requests of 64 KiB that nobody has waited for yet. */
 static void make_busy(unsigned i)
 {
-	for (unsigned slot = 0; slot < SLOTS_EACH; slot++) {
-		struct blk_request x = rig_request(&rigs[i], slot, BLK_OUT, slot * 128, 65536);
+	for (unsigned slot = 0; slot < HERD_SLOTS; slot++) {
+		struct blk_request x = rig_request(&h.rigs[i], slot, BLK_OUT, slot * 128, 65536);
 
-		rig_add(&rigs[i], &rigs[i].queues[0], &x, slot);
+		rig_add(&h.rigs[i], &h.rigs[i].queues[0], &x, slot);
 	}
-	front_queue_offer(&rigs[i].queues[0]);
-	front_kick(&rigs[i].queues[0]);
+	front_queue_offer(&h.rigs[i].queues[0]);
+	front_kick(&h.rigs[i].queues[0]);
 }
 
 static void is_done(unsigned i)
 {
-	for (unsigned n = 0; n < SLOTS_EACH; n++) {
-		unsigned slot = rig_take(&rigs[i], &rigs[i].queues[0], NULL);
-		struct blk_request x = rig_request(&rigs[i], slot, BLK_OUT, slot * 128, 65536);
+	for (unsigned n = 0; n < HERD_SLOTS; n++) {
+		unsigned slot = rig_take(&h.rigs[i], &h.rigs[i].queues[0], NULL);
+		struct blk_request x = rig_request(&h.rigs[i], slot, BLK_OUT, slot * 128, 65536);
 
-		CHECK_EQ(blk_status(&rigs[i].memory.driver, &x), BLK_OK);
+		CHECK_EQ(blk_status(&h.rigs[i].memory.driver, &x), BLK_OK);
 	}
 }
 
@@ -328,7 +229,7 @@ static uint64_t capacity(unsigned i)
 	uint64_t sectors = 0;
 	uint32_t got;
 
-	CHECK_EQ(front_get_config(&rigs[i].front, 0, 8, &sectors, &got), 0);
+	CHECK_EQ(front_get_config(&h.rigs[i].front, 0, 8, &sectors, &got), 0);
 	return sectors;
 }
 
@@ -339,26 +240,26 @@ static void growth_while_all_are_busy(const char *with)
 	uint64_t bytes = RIG_DISK_BYTES;
 
 	(void)with;
-	serve(DISKS, NULL);
-	new_guest();
-	for (unsigned i = 0; i < DISKS; i++)
-		come(i);
+	herd_serve(&h, HERD_DISKS, NULL);
+	herd_guest(&h);
+	for (unsigned i = 0; i < HERD_DISKS; i++)
+		herd_come(&h, i);
 	for (unsigned round = 0; round < ROUNDS; round++) {
 		bytes += 1 << 20;
-		for (unsigned i = 0; i < DISKS; i++)
+		for (unsigned i = 0; i < HERD_DISKS; i++)
 			make_busy(i);
-		for (unsigned i = 0; i < DISKS - 1; i++)
-			CHECK_EQ(truncate(images[i], (off_t)bytes), 0);
+		for (unsigned i = 0; i < HERD_DISKS - 1; i++)
+			CHECK_EQ(truncate(h.images[i], (off_t)bytes), 0);
 		CHECK_EQ(kill(v->pid, SIGHUP), 0);
 		CHECK_EQ(kill(v->pid, SIGUSR1), 0);
-		for (unsigned i = 0; i < DISKS; i++)
+		for (unsigned i = 0; i < HERD_DISKS; i++)
 			is_done(i);
-		for (unsigned i = 0; i < DISKS - 1; i++)
+		for (unsigned i = 0; i < HERD_DISKS - 1; i++)
 			UNTIL(capacity(i) == bytes / BLK_SECTOR);
-		CHECK_EQ(capacity(DISKS - 1), RIG_DISK_BYTES / BLK_SECTOR);
+		CHECK_EQ(capacity(HERD_DISKS - 1), RIG_DISK_BYTES / BLK_SECTOR);
 	}
-	for (unsigned i = 0; i < DISKS; i++)
-		works(i);
+	for (unsigned i = 0; i < HERD_DISKS; i++)
+		herd_works(&h, i);
 }
 
 /* Its socket file goes, its image goes, and grows short: the others, and what is open, go on. */
@@ -367,110 +268,26 @@ static void what_one_loses(const char *with)
 	unsigned char data[512] = { 0 };
 
 	(void)with;
-	serve(3, NULL);
-	new_guest();
+	herd_serve(&h, 3, NULL);
+	herd_guest(&h);
 	for (unsigned i = 0; i < 3; i++)
-		come(i);
-	CHECK_EQ(unlink(socket_of(0)), 0);
-	CHECK_EQ(rename(images[1], harness_path("gone")), 0);
-	rigs[1].image = harness_path("gone");
+		herd_come(&h, i);
+	CHECK_EQ(unlink(herd_socket(0)), 0);
+	CHECK_EQ(rename(h.images[1], harness_path("gone")), 0);
+	h.rigs[1].image = harness_path("gone");
 	CHECK_EQ(kill(v->pid, SIGHUP), 0);
 	for (unsigned i = 0; i < 3; i++)
-		works(i);
-	CHECK_EQ(truncate(images[0], 4096), 0);
-	CHECK(rig_blk(&rigs[0], BLK_IN, 64, data, sizeof(data)) != BLK_OK);
-	works(1);
-	works(2);
-	rig_disconnect(&rigs[0]);
-	works(1);
-	rig_disconnect(&rigs[2]);
-	come(2);
-	works(2);
+		herd_works(&h, i);
+	CHECK_EQ(truncate(h.images[0], 4096), 0);
+	CHECK(rig_blk(&h.rigs[0], BLK_IN, 64, data, sizeof(data)) != BLK_OK);
+	herd_works(&h, 1);
+	herd_works(&h, 2);
+	rig_disconnect(&h.rigs[0]);
+	herd_works(&h, 1);
+	rig_disconnect(&h.rigs[2]);
+	herd_come(&h, 2);
+	herd_works(&h, 2);
 	CHECK_EQ(vubox_end(v, SIGTERM), 0);
-}
-
-/* ---- counters ---- */
-
-static int connect_to(const char *path)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0), error = -1;
-
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	UNTIL((error = connect(fd, (struct sockaddr *)&a, sizeof(a))) == 0);
-	CHECK_EQ(error, 0);
-	return fd;
-}
-
-static const char *stats(const char *path)
-{
-	static char answer[1 << 16];
-	size_t len = 0;
-	ssize_t n;
-	int fd = connect_to(path);
-
-	while ((n = read(fd, answer + len, sizeof(answer) - 1 - len)) > 0)
-		len += (size_t)n;
-	CHECK_EQ(n, 0);
-	answer[len] = 0;
-	close(fd);
-	return answer;
-}
-
-static void counters_of_each(const char *with)
-{
-	const char *path = harness_path("stats");
-	const char *at;
-
-	(void)with;
-	serve(DISKS + 1, (const char *const[]){ text("--stats=%s", path, 0), "--name=dice", NULL });
-	new_guest();
-	come(1);
-	come(DISKS);
-	works(1);
-	works(1);
-	works(DISKS);
-	at = strstr(stats(path), "{\"name\":\"blk2\",");
-	CHECK(at && strstr(at, "\"state\":\"connected\""));
-	CHECK(strstr(at, "{\"queue\":0,\"requests\":4,"));
-	CHECK(strstr(at, "{\"queue\":0,\"requests\":1,\"bytes\":64,\"errors\":0,"));
-	CHECK_EQ(kill(v->pid, SIGUSR1), 0);
-	UNTIL(vubox_said(v, "vubox: dice: queue=0 requests=1 bytes=64 errors=0"));
-	CHECK(vubox_said(v, "vubox: blk2: queue=0 requests=4 "));
-	CHECK(vubox_said(v, "vubox: blk3: state=listening features=0x0 socket="));
-	CHECK_EQ(vubox_end(v, SIGTERM), 0);
-	CHECK(access(path, F_OK) != 0);
-}
-
-/* Clients that come and go, and some that never read, are no burden. */
-static void clients_of_all_kinds(const char *with)
-{
-	enum { SILENT = 20 };
-	const char *path = harness_path("stats");
-	int silent[SILENT];
-	unsigned fds;
-
-	(void)with;
-	serve(2, (const char *const[]){ text("--stats=%s", path, 0), NULL });
-	new_guest();
-	come(0);
-	works(0);
-	CHECK(strstr(stats(path), "{\"queue\":0,"));
-	CHECK_EQ(front_settle(&rigs[0].front), 0);
-	fds = vubox_fds(v);
-	for (unsigned i = 0; i < SILENT; i++)
-		silent[i] = connect_to(path);
-	for (unsigned i = 0; i < 100; i++) {
-		close(connect_to(path));
-		works(0);
-	}
-	CHECK(strstr(stats(path), "{\"queue\":0,"));
-	for (unsigned i = 0; i < SILENT; i++) {
-		CHECK_EQ(send(silent[i], "GET", 3, MSG_NOSIGNAL | MSG_DONTWAIT) == 3, false);
-		close(silent[i]);
-	}
-	UNTIL(vubox_fds(v) == fds);
-	works(0);
 }
 
 /* ---- the budget ---- */
@@ -481,18 +298,18 @@ static void eight_devices_of_a_large_guest(const char *with)
 	unsigned pte;
 
 	(void)with;
-	serve(DEVICES, NULL);
-	guest_bytes = 1ull << 30;
-	new_guest();
+	herd_serve(&h, HERD_MAX, NULL);
+	h.guest_bytes = 1ull << 30;
+	herd_guest(&h);
 	needs_births();
-	come(0);
-	works(0);
-	rig_disconnect(&rigs[0]);
+	herd_come(&h, 0);
+	herd_works(&h, 0);
+	rig_disconnect(&h.rigs[0]);
 	pte = status_kib("VmPTE:");
-	for (unsigned i = 0; i < DEVICES; i++)
-		come(i);
-	for (unsigned i = 0; i < DEVICES; i++)
-		works(i);
+	for (unsigned i = 0; i < HERD_MAX; i++)
+		herd_come(&h, i);
+	for (unsigned i = 0; i < HERD_MAX; i++)
+		herd_works(&h, i);
 	if (vubox_is_sanitized())
 		harness_skip("memory of sanitizers is not its own");
 	UNTIL(own_kib() <= KIB_MAX); /* pages of images are given back after a second */
@@ -513,8 +330,6 @@ static const struct harness_case cases[] = {
 	CASE(memory_taken_back_is_everybody_s_end),
 	CASE(growth_while_all_are_busy),
 	CASE(what_one_loses),
-	CASE(counters_of_each),
-	CASE(clients_of_all_kinds),
 	CASE(eight_devices_of_a_large_guest),
 };
 
