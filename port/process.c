@@ -23,13 +23,24 @@ uint64_t out_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* calls: poll write */
+enum { KERNEL_LOG = 1 << 8 | 11 }; /* the device number of /dev/kmsg */
+
+/* It takes a line whenever that comes, but cannot be waited for. */
+static bool is_kernel_log(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == KERNEL_LOG;
+}
+
+/* calls: poll write fstat */
 void out_error_text(const char *text, size_t len)
 {
 	/* stderr's flags are not ours: ask first, so that a full pipe costs a line, not us. */
 	struct pollfd ready = { .fd = STDERR_FILENO, .events = POLLOUT };
 
-	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {
+	if ((poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) ||
+		is_kernel_log(STDERR_FILENO)) {
 		ssize_t ignored = write(STDERR_FILENO, text, len);
 
 		(void)ignored;
