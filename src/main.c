@@ -342,12 +342,10 @@ static void close_all(void)
 
 static int open_sockets(void)
 {
-	int error = 0;
-
 	for (uint32_t i = 0; i < state.count; i++) {
 		struct device *dev = &state.devices[i];
+		int error = session_serve(&dev->session);
 
-		error = session_serve(&dev->session);
 		if (error < 0) {
 			log_error(dev->name, "%s: cannot serve: %s",
 				dev->session.endpoint.path ? dev->session.endpoint.path : "--fd",
@@ -359,33 +357,28 @@ static int open_sockets(void)
 	return EXIT_OK;
 }
 
-/* The sockets of front-ends, then those of the devices themselves. */
+/* The sockets of front-ends, then those of the devices themselves, then that of the counters. */
 static int open_all(void)
 {
-	int result = open_sockets();
+	int result = open_sockets(), error = 0;
 
+	if (result != EXIT_OK)
+		return result;
 	for (uint32_t i = 0; i < state.count && result == EXIT_OK; i++) {
 		struct device *dev = &state.devices[i];
 
 		if (dev->class->listen)
 			result = dev->class->listen(dev);
-		if (result != EXIT_OK)
-			close_all();
 	}
-	return result;
-}
-
-static int cannot(const char *option, const char *text, const char *what, int error)
-{
-	log_error(NULL, "--%s=%s: %s: %s", option, text, what, log_errno(error));
-	return EXIT_FAILED;
 	names_alone();
 	stats_of(state.devices, state.count);
-	error = state.stats ? stats_serve(state.stats) : 0;
-	if (error == 0)
-		return EXIT_OK;
-	remove_sockets(state.count);
-	return cannot("stats", state.stats, "cannot serve", error);
+	if (result == EXIT_OK && state.stats)
+		error = stats_serve(state.stats);
+	if (error < 0)
+		result = cannot("stats", state.stats, "cannot serve", error);
+	if (result != EXIT_OK)
+		close_all();
+	return result;
 }
 
 /*
@@ -425,8 +418,7 @@ static bool closed(const char *part, int error)
 /* --sandbox: from here on only what serving needs, by the lines "calls" of port/. */
 static bool enter_cage(void)
 {
-	struct port_cage_path paths[CONFIG_DEVICES_MAX * (1 + DEVICE_PATHS)];
-	struct port_cage_path paths[CONFIG_DEVICES_MAX + 1];
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (1 + DEVICE_PATHS) + 1];
 	unsigned count = 0;
 	bool client = false;
 
@@ -472,9 +464,6 @@ static int serve(void)
 	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
 	loop_run(tick_end);
 	close_all();
-	remove_sockets(state.count);
-	for (uint32_t i = 0; i < state.count; i++)
-		state.devices[i].class->close(&state.devices[i]);
 	return EXIT_OK;
 }
 
