@@ -79,7 +79,7 @@ $(BUILD)/vubox.debug: $(OBJECTS)
 # Jumps to a round address are longer code and, as measured, no faster.
 $(HOT:%.c=$(BUILD)/%.o): OPT := -O2 $(if $(IS_CLANG),,-fno-align-jumps -fno-tree-slp-vectorize)
 $(COLD:%.c=$(BUILD)/%.o): OPT := $(if $(shell $(CC) -Oz -E -x c /dev/null 2>&1 >/dev/null),-Os,-Oz)
-OPT := -Os
+OPT := $(if $(shell $(CC) -Oz -E -x c /dev/null 2>&1 >/dev/null),-Os,-Oz)
 $(BUILD)/%.o: %.c $(HEADERS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(OPT) $(CFLAGS_ALL) -c $< -o $@

@@ -221,6 +221,9 @@ int port_map_renew(struct port_map *map, int fd);
 /* True once after any mapping was hit; then look at the `hit` of each. */
 bool port_map_hits(void);
 
+/* Address space for len bytes of zeroes, which cost memory when they are touched. NULL: none. */
+void *port_reserve(size_t len);
+
 /* A new shared memory file of len bytes, zeroed, that cannot shrink. */
 int port_shared_file(const char *name, uint64_t len);
 

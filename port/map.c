@@ -284,6 +284,15 @@ bool port_map_hits(void)
 	return true;
 }
 
+/* calls at the start: mmap(!PROT_EXEC) */
+void *port_reserve(size_t len)
+{
+	void *at = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	return at == MAP_FAILED ? NULL : at;
+}
+
 /* calls: memfd_create ftruncate fcntl(F_ADD_SEALS) close */
 int port_shared_file(const char *name, uint64_t len)
 {

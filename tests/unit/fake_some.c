@@ -36,3 +36,10 @@ int port_datagrams_connect(int fd, const char *path)
 	(void)path;
 	return -EOPNOTSUPP;
 }
+
+void *port_reserve(size_t len)
+{
+	static _Alignas(16) char all[(size_t)CONFIG_VSOCK_CONNS * CONFIG_VSOCK_BUFFER];
+
+	return len <= sizeof(all) ? all : NULL;
+}
