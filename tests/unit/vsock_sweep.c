@@ -1,4 +1,4 @@
-/* The socket device where call N of the port fails, for every N: nothing crashes, leaks or hangs. */
+/* The socket device where call N of the port fails, for every N: nothing crashes or leaks. */
 #include <errno.h>
 
 #include "vsock_side.h"
