@@ -34,15 +34,6 @@ uint32_t fake_random(uint32_t n)
 	return n > 0 ? (uint32_t)((z ^ z >> 31) >> 32) % n : 0;
 }
 
-int port_random(void *buf, size_t len)
-{
-	int error = fake_call(FAKE_RANDOM);
-
-	for (size_t i = 0; i < len && error == 0; i++)
-		((unsigned char *)buf)[i] = (unsigned char)(1 + fake_random(255)); /* never 0 */
-	return error;
-}
-
 _Noreturn void fake_die(const char *format, ...)
 {
 	char text[256];

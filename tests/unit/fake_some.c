@@ -43,3 +43,12 @@ void *port_reserve(size_t len)
 
 	return len <= sizeof(all) ? all : NULL;
 }
+
+int port_random(void *buf, size_t len)
+{
+	int error = fake_call(FAKE_RANDOM);
+
+	for (size_t i = 0; i < len && error == 0; i++)
+		((unsigned char *)buf)[i] = (unsigned char)(1 + fake_random(255)); /* never 0 */
+	return error;
+}
