@@ -18,6 +18,7 @@
 #define CONFIG_VSOCK_CONNS   4
 #define CONFIG_VSOCK_BUFFER  256
 #define CONFIG_VSOCK_PACKET  512
+#define CONFIG_NET_PCAPS_MAX 1
 #define FRONT_BYTES          0x18000
 
 void fuzz_guest_hook(const char *what, const void *at, size_t len);

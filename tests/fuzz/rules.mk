@@ -2,6 +2,7 @@
 # sections of their own, so that every input begins with fresh ones.
 
 FUZZ_NAMES := msg chain chain_packed inflight inflight_packed net_offload opts vsock
+FUZZ_NAMES := msg chain chain_packed inflight inflight_packed net net_offload opts
 FUZZ := $(FUZZ_NAMES:%=$(T)/fuzz/%.fuzz)
 TEST_BINARIES += $(FUZZ)
 

@@ -10,6 +10,7 @@
 set -u
 cd "$(dirname "$0")/../.." || exit 2
 targets=${TARGETS:-msg chain chain_packed inflight inflight_packed net_offload opts vsock}
+targets=${TARGETS:-msg chain chain_packed inflight inflight_packed net net_offload opts}
 seconds=${1:-10}
 out=build/fuzz
 bin=build/tests/fuzz
