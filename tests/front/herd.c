@@ -75,25 +75,35 @@ void herd_come(struct herd *h, unsigned i)
 	rig_start(r, q);
 }
 
-void herd_works(struct herd *h, unsigned i)
+static void draws(struct rig *r)
 {
-	unsigned char data[4096], there[4096];
-	struct driver_buffer b = { h->rigs[i].slots, 64, true };
+	struct driver_buffer b = { r->slots, 64, true };
 	struct driver_chain chain = { .buffers = &b, .count = 1 };
 	uint32_t len;
 
-	if (i >= HERD_DISKS) {
-		CHECK(driver_add(&h->rigs[i].queues[0].driver, &chain) >= 0);
-		front_queue_offer(&h->rigs[i].queues[0]);
-		rig_take(&h->rigs[i], &h->rigs[i].queues[0], &len);
-		CHECK_EQ(len, 64);
-		return;
-	}
+	CHECK(driver_add(&r->queues[0].driver, &chain) >= 0);
+	front_queue_offer(&r->queues[0]);
+	rig_take(r, &r->queues[0], &len);
+	CHECK_EQ(len, 64);
+}
+
+static void writes_and_reads(struct rig *r)
+{
+	unsigned char data[4096], there[4096];
+
 	harness_fill(data, sizeof(data));
-	CHECK_EQ(rig_blk(&h->rigs[i], BLK_OUT, 8, data, sizeof(data)), BLK_OK);
-	rig_disk_read(&h->rigs[i], 8 * BLK_SECTOR, there, sizeof(there));
+	CHECK_EQ(rig_blk(r, BLK_OUT, 8, data, sizeof(data)), BLK_OK);
+	rig_disk_read(r, 8 * BLK_SECTOR, there, sizeof(there));
 	CHECK_BYTES(there, data, sizeof(data));
 	memset(data, 0, sizeof(data));
-	CHECK_EQ(rig_blk(&h->rigs[i], BLK_IN, 8, data, sizeof(data)), BLK_OK);
+	CHECK_EQ(rig_blk(r, BLK_IN, 8, data, sizeof(data)), BLK_OK);
 	CHECK_BYTES(data, there, sizeof(data));
+}
+
+void herd_works(struct herd *h, unsigned i)
+{
+	if (h->rigs[i].image)
+		writes_and_reads(&h->rigs[i]);
+	else
+		draws(&h->rigs[i]);
 }

@@ -37,6 +37,7 @@ END
 		cat share/vubox.conf
 		echo 'blk --socket-path=/run/vubox/one.sock --blk-file=/var/one.img --name=one'
 		echo 'blk --socket-path=/run/vubox/two.sock --blk-file="/var/number two.img" # …'
+		echo 'blk --socket-path=/run/vubox/2.sock --blk-file="/var/number two.img" # quoted'
 		echo "rng --socket-path='/run/vubox/rng.sock'"
 	} >"$root/etc/vubox.conf"
 	cat >"$root/test.sh"
@@ -60,7 +61,7 @@ boot()
 
 boot <<'END'
 service=/etc/init.d/vubox
-sockets="one.sock rng.sock two.sock "
+sockets="2.sock one.sock rng.sock "
 
 has_sockets()
 {

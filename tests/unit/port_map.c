@@ -267,6 +267,8 @@ CASE(another_descriptor_of_the_same_file)
 	CHECK_OK(port_map(&maps[0], a, 0, 8192, true, &p[0]));
 	CHECK_OK(port_map(&maps[1], b, 0, 8192, true, &p[1]));
 	CHECK(p[0] == p[1]);
+	CHECK_OK(close(a));
+	CHECK_OK(close(b));
 }
 
 /* A descriptor that cannot be mapped is no way to what others have mapped. */
@@ -281,6 +283,7 @@ CASE(a_descriptor_without_the_right_to_it)
 	CHECK_EQ(port_map(&maps[1], open(path, O_PATH), 0, 8192, true, &p[1]), -EBADF);
 	CHECK(!maps[1].base && maps[0].same == &maps[0]);
 	*p[0] = 'x';
+	CHECK_OK(close(a));
 }
 
 CASE(other_places_are_other_mappings)
