@@ -311,7 +311,7 @@ static void eight_devices_of_a_large_guest(const char *with)
 	for (unsigned i = 0; i < HERD_MAX; i++)
 		herd_works(&h, i);
 	if (vubox_is_sanitized())
-		harness_skip("memory of sanitizers is not its own");
+		return;
 	for (unsigned i = 0; i < 15; i++) /* pages of images are given back after a second */
 		usleep(100000);
 	harness_say("8 devices on 1 GiB: %u KiB anonymous, %u KiB of files, %u KiB of the guest's; "
