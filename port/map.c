@@ -287,9 +287,11 @@ bool port_map_hits(void)
 /* calls at the start: mmap(!PROT_EXEC) */
 void *port_reserve(size_t len)
 {
-	void *at = mmap(NULL, len, PROT_READ | PROT_WRITE,
-		MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+	/* cppcheck-suppress invalidFunctionArg ; an anonymous mapping has no file */
+	void *at = mmap(NULL, len, PROT_READ | PROT_WRITE, flags, -1, 0);
 
+	/* cppcheck-suppress memleak ; it is for as long as the process */
 	return at == MAP_FAILED ? NULL : at;
 }
 

@@ -36,7 +36,6 @@ END
 	{
 		cat share/vubox.conf
 		echo 'blk --socket-path=/run/vubox/one.sock --blk-file=/var/one.img --name=one'
-		echo 'blk --socket-path=/run/vubox/two.sock --blk-file="/var/number two.img" # …'
 		echo 'blk --socket-path=/run/vubox/2.sock --blk-file="/var/number two.img" # quoted'
 		echo "rng --socket-path='/run/vubox/rng.sock'"
 	} >"$root/etc/vubox.conf"
