@@ -284,29 +284,35 @@ static int take_direct(struct window *w, uint32_t len, struct virtio_net_hdr *hd
 	return 1;
 }
 
+/* Reads a frame into the buffers of a window, and takes those that it needs: 1 or -errno. */
+static int fill_direct(struct tap_queue *q, struct window *w, uint32_t spans)
+{
+	int n = tap_recv(q, (struct sink){ state.list, spans });
+	struct virtio_net_hdr hdr;
+
+	if (n <= 0)
+		return n < 0 ? n : 1;
+	if (n <= NET_FRAME_MAX && net_judge(q->tap->net->takes, true, &q->hdr, &hdr))
+		return take_direct(w, (uint32_t)n, &hdr);
+	w->queue->counts.errors++;
+	return 1;
+}
+
 /* The next frame, into the guest's buffers: 1; 0: it has none; -errno. */
 static int read_direct(struct tap_queue *q, struct queue *rx)
 {
-	struct virtio_net_hdr hdr;
 	struct window w;
-	uint32_t count;
-	int found, n;
+	uint32_t spans;
+	int found;
 
 	if (!window_open(&w, rx))
 		return -EBUSY;
-	found = window_fill(&w, sizeof(hdr) + NET_FRAME_MAX + 1);
-	count = found > 0 ? list_window(&w) : 0;
-	if (count > 0) {
-		found = n = tap_recv(q, (struct sink){ state.list, count });
-		if (n > NET_FRAME_MAX ||
-			(n > 0 && !net_judge(q->tap->net->takes, true, &q->hdr, &hdr)))
-			rx->counts.errors++;
-		else if (n > 0)
-			found = take_direct(&w, (uint32_t)n, &hdr);
-		found = n == 0 ? 1 : found;
-	} else if (found > 0 || (found == 0 && w.count > 0)) {
+	found = window_fill(&w, sizeof(struct virtio_net_hdr) + NET_FRAME_MAX + 1);
+	spans = found > 0 ? list_window(&w) : 0;
+	if (spans > 0)
+		found = fill_direct(q, &w, spans);
+	else if (found > 0 || (found == 0 && w.count > 0))
 		found = read_staged(q); /* a hole, or not so much: the next one may be short */
-	}
 	window_close(&w);
 	return found;
 }
