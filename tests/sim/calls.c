@@ -121,6 +121,7 @@ CALL(int, port_stream_read, (int fd, void *buf, size_t len), (fd, buf, len))
 CALL(int, port_stream_create, (const char *path), (path))
 CALL(int, port_stream_write, (int fd, const void *buf, size_t len), (fd, buf, len))
 QUERY(uint64_t, port_real_ns, (void), ())
+QUERY(void *, port_reserve, (size_t len), (len))
 
 CALL(int, port_send_some, (int fd, const void *buf, size_t len), (fd, buf, len))
 CALL(int, port_datagrams_open, (const char *path, struct port_socket_id *id), (path, id))
