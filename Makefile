@@ -45,13 +45,12 @@ LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -O2) -Wl,--gc-sections -Wl,--buil
 	-Wl,-z,noseparate-code -Wl,-z,common-page-size=64 -Wl,-z,norelro -Wl,-z,noexecstack \
 	$(if $(IS_MUSL),-Wl$(COMMA)-T$(COMMA)port/discard.ld) $(LDFLAGS)
 
-# What runs for every request is built for speed, what runs once or for a message for size alone.
-HOT := src/base/span.c src/core/mem.c src/core/req.c src/core/turns.c src/core/window.c \
+# What runs for every request is built for size and speed, all else for size alone.
+HOT := src/base/span.c src/core/req.c src/core/turns.c src/core/mem.c src/core/window.c \
 	src/core/vring.c src/core/vring_split.c src/core/vring_packed.c src/core/loop.c \
-	src/dev/blk.c port/io.c port/io_uring.c port/io_mmap.c port/io_cached.c
-COLD := src/main.c src/opts.c src/base/log.c src/base/text.c src/core/msg.c src/core/session.c \
-	src/core/vhost.c src/dev/console.c src/dev/console_control.c src/dev/console_port.c \
-	port/cage.c port/file.c port/map.c port/process.c port/socket.c port/terminal.c port/user.c
+	src/dev/blk.c port/io.c port/io_uring.c port/io_mmap.c port/io_cached.c \
+	src/core/inflight_split.c src/core/inflight_packed.c
+SMALL := $(if $(shell $(CC) -Oz -E -x c /dev/null 2>&1 >/dev/null),-Os,-Oz)
 
 NOT_BUILT := $(LEFT_OUT:%=src/dev/%.c) $(foreach d,$(LEFT_OUT),$(wildcard src/dev/$(d)_*.c))
 SOURCES := $(sort $(filter-out $(NOT_BUILT),$(wildcard src/*.c src/*/*.c port/*.c)))
@@ -77,9 +76,8 @@ $(BUILD)/vubox.debug: $(OBJECTS)
 	$(CC) $(LDFLAGS_ALL) $(OBJECTS) -o $@
 
 # Jumps to a round address are longer code and, as measured, no faster.
-$(HOT:%.c=$(BUILD)/%.o): OPT := -O2 $(if $(IS_CLANG),,-fno-align-jumps -fno-tree-slp-vectorize)
-$(COLD:%.c=$(BUILD)/%.o): OPT := $(if $(shell $(CC) -Oz -E -x c /dev/null 2>&1 >/dev/null),-Os,-Oz)
-OPT := -Os
+$(HOT:%.c=$(BUILD)/%.o): OPT := -Os $(if $(IS_CLANG),,-fno-align-jumps -fno-tree-slp-vectorize)
+OPT := $(SMALL)
 $(BUILD)/%.o: %.c $(HEADERS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(OPT) $(CFLAGS_ALL) -c $< -o $@

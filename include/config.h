@@ -100,6 +100,12 @@ _Static_assert((CONFIG_VSOCK_BUFFER & (CONFIG_VSOCK_BUFFER - 1)) == 0, "a ring o
 #define CONFIG_WATCHES_MAX (CONFIG_DEVICES_MAX * (CONFIG_QUEUES_MAX + 4) + CONFIG_VSOCK_CONNS + 4)
 #endif
 
+/* Clients of --stats that are served at once: they are slow, or there is one. */
+#ifndef CONFIG_STATS_CLIENTS
+#define CONFIG_STATS_CLIENTS 4
+#endif
+_Static_assert(CONFIG_STATS_CLIENTS >= 1, "one at a time at least");
+
 /* Descriptors: three a queue, and of each device its sockets, files and those of one message. */
 #ifndef CONFIG_FDS_MAX
 #define CONFIG_FDS_MAX \

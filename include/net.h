@@ -9,6 +9,8 @@
 #include "port.h"
 #include "spec/virtio_net.h"
 
+_Static_assert(2 * CONFIG_NET_PAIRS_MAX + 1 <= CONFIG_QUEUES_MAX, "they are queues");
+
 /* Addresses of each kind that a driver's filter may have; more of them mean all. */
 enum { NET_FILTER_MACS = 64 };
 
@@ -28,8 +30,8 @@ struct net_filter {
 
 struct net {
 	struct device *dev;
-	uint8_t mac[6];
-	uint16_t mtu; /* 0: not said */
+	uint8_t mac[6], own_mac[6]; /* now, and of a driver that has set no other */
+	uint16_t mtu;               /* 0: not said */
 	unsigned pairs_max;
 	unsigned pairs_wanted; /* by MQ_VQ_PAIRS_SET */
 	unsigned pairs;        /* that take frames now */
@@ -54,6 +56,12 @@ struct net {
 
 /* The index of the control queue: behind all others that the driver knows of (5.1.2). */
 uint16_t net_control_queue(const struct net *net);
+/*
+ * What a frame from the guest (5.1.6.2.1) or for it (5.1.6.4.1) may leave to the other side. False:
+ * it asks for more than was negotiated; else *out is its header there.
+ */
+bool net_judge(uint64_t features, bool for_guest, const struct virtio_net_hdr *hdr,
+	struct virtio_net_hdr *out);
 /* What the driver has set has changed: the link is told. */
 void net_settle(struct net *net);
 /* The cable was plugged in, or out: the driver is told if that is news. */

@@ -26,14 +26,25 @@ _Noreturn void port_exit(int status);
 /* Closes a descriptor, whosever it was; without waiting, even if it is a socket that lingers. */
 void port_close(int fd);
 
+/* Whether fd was inherited, for writing, so that nothing that we open can be it. 0, or -errno. */
+int port_ready_check(int fd);
+/* Tells whoever has started us that all is served: writes a newline, and closes it. */
+void port_ready(int fd);
+
 /* Reads a whole file of at most `size` bytes into buf: its length, or -EFBIG. */
 int port_read_file(const char *path, char *buf, size_t size);
 
 /*
  * Signals that ask something of us: TERM and INT end, HUP looks again at what may have changed,
- * WINCH at the size of a terminal.
+ * USR1 wants to know what was done, WINCH looks at the size of a terminal.
  */
-enum port_signal { PORT_SIGNAL_NONE, PORT_SIGNAL_END, PORT_SIGNAL_AGAIN, PORT_SIGNAL_RESIZE };
+enum port_signal {
+	PORT_SIGNAL_NONE,
+	PORT_SIGNAL_END,
+	PORT_SIGNAL_AGAIN,
+	PORT_SIGNAL_TELL,
+	PORT_SIGNAL_RESIZE
+};
 
 /* From now on these signals are events of the descriptor that is returned. */
 int port_signals_open(void);
@@ -196,18 +207,22 @@ int port_peer_ended(int fd);
  * a page of zeroes takes its place, `hit` counts it and the process goes on. Zero is no mapping.
  */
 struct port_map {
-	char *base;      /* page-aligned start of the mapping */
-	size_t len;      /* its bytes */
-	size_t page;     /* bytes of a page of this file */
-	uint64_t offset; /* of its start in the file */
+	char *base;                      /* page-aligned start of the mapping */
+	size_t len;                      /* its bytes */
+	size_t page;                     /* bytes of a page of this file */
+	uint64_t offset;                 /* of its start in the file */
+	uint64_t device, inode, born[2]; /* which file it is; born 0: not known */
 	bool writable;
+	bool shared; /* with all of the same file and place */
 	volatile int hit;
+	struct port_map *same; /* the next one in the ring of those that share it */
 	struct port_map *next, **link;
 };
 
 /*
  * Maps [offset, offset + len) of fd, readable and writable (or not), shared; fd may be closed after
- * it. *at is where offset lies. -EFAULT if the file is shorter than that.
+ * it. *at is where offset lies. -EFAULT if the file is shorter than that. What is mapped already is
+ * not mapped again: a hit is of all that have it, and the last one unmaps it.
  */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at);
 void port_unmap(struct port_map *map);
@@ -218,6 +233,9 @@ void port_unmap(struct port_map *map);
 int port_map_renew(struct port_map *map, int fd);
 /* True once after any mapping was hit; then look at the `hit` of each. */
 bool port_map_hits(void);
+
+/* Address space for len bytes of zeroes, which cost memory when they are touched. NULL: none. */
+void *port_reserve(size_t len);
 
 /* A new shared memory file of len bytes, zeroed, that cannot shrink. */
 int port_shared_file(const char *name, uint64_t len);

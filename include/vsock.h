@@ -99,6 +99,8 @@ struct virtio_vsock_hdr vsock_header(
 
 /* ---- vsock_held.c: from the guest to the host ---- */
 
+/* Before the first connection; false: there is no address space for it. */
+bool vsock_held_open(void);
 /* What a connection tells the guest that it may send. */
 uint32_t vsock_held_alloc(const struct vsock_conn *c);
 /*

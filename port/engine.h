@@ -56,6 +56,26 @@ static inline int engine_fd(const struct port_file *f)
 /* pwritev, to stable storage. */
 ssize_t engine_write_sync(int fd, const struct iovec *iov, int count, uint64_t offset);
 
+/* <linux/stat.h>, which musl does not bring. Zero is what the kernel cannot say. */
+struct engine_statx {
+	uint32_t mask, blksize;
+	uint64_t attributes;
+	uint32_t nlink, uid, gid;
+	uint16_t mode, pad;
+	uint64_t ino, size, blocks, attributes_mask;
+	uint64_t accessed[2], born[2], changed[2], modified[2];
+	uint32_t rdev[2], dev[2];
+	uint64_t mnt_id;
+	uint32_t dio_mem_align, dio_offset_align;
+	uint64_t spare[12];
+};
+_Static_assert(sizeof(struct engine_statx) == 256, "statx ABI");
+
+struct engine_statx engine_statx(int fd, uint32_t wanted);
+
+/* Maps all of the file, shared with no other struct port_map: it can be renewed. */
+int engine_map(struct port_file *file);
+
 /* Copies len bytes between guest memory and ours, as the I/O goes, and steps over them. */
 void engine_copy(struct port_io *io, char *ours, size_t len);
 

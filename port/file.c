@@ -23,29 +23,17 @@ enum { EMPTY_PATH = 0x1000 }; /* AT_EMPTY_PATH */
 /* Where nobody else locks: QEMU has its locks near byte 100. */
 #define LOCK_BYTE ((off_t)1 << 62)
 
-struct statx_buf {
-	uint32_t mask, blksize;
-	uint64_t attributes;
-	uint32_t nlink, uid, gid;
-	uint16_t mode, pad;
-	uint64_t ino, size, blocks, attributes_mask;
-	uint64_t times[8];
-	uint32_t rdev[2], dev[2];
-	uint64_t mnt_id;
-	uint32_t dio_mem_align, dio_offset_align;
-	uint64_t spare[12];
-};
-_Static_assert(sizeof(struct statx_buf) == 256, "statx ABI");
-
-static struct statx_buf file_statx(int fd)
+/* calls: statx */
+struct engine_statx engine_statx(int fd, uint32_t wanted)
 {
-	struct statx_buf stx = { 0 };
+	struct engine_statx stx = { 0 };
 
 #ifdef SYS_statx
-	if (syscall(SYS_statx, fd, "", EMPTY_PATH, STATX_DIOALIGN_MASK, &stx) != 0)
-		stx = (struct statx_buf){ 0 };
+	if (syscall(SYS_statx, fd, "", EMPTY_PATH, wanted, &stx) != 0)
+		stx = (struct engine_statx){ 0 };
 #else
 	(void)fd;
+	(void)wanted;
 #endif
 	return stx;
 }
@@ -87,12 +75,12 @@ static void file_geometry(struct port_file *f)
 /* Opens path once more past the page cache, and learns what alignment that wants. */
 static int file_open_direct(struct port_file *f, const char *path, int flags)
 {
-	struct statx_buf stx;
+	struct engine_statx stx;
 
 	f->fd_direct = open(path, flags | O_DIRECT);
 	if (f->fd_direct < 0)
 		return -errno;
-	stx = file_statx(f->fd_direct);
+	stx = engine_statx(f->fd_direct, STATX_DIOALIGN_MASK);
 	f->direct_memory = f->direct_offset = f->block_device ? f->logical_block : 4096;
 	if ((stx.mask & STATX_DIOALIGN_MASK) != 0 && stx.dio_offset_align != 0) {
 		f->direct_memory = stx.dio_mem_align;
@@ -116,12 +104,7 @@ static bool is_memory(int fd, const char **kind)
 			return true;
 	}
 	*kind = "DAX";
-	return (file_statx(fd).attributes & STATX_ATTR_DAX_BIT) != 0;
-}
-
-static int use_mmap(struct port_file *f)
-{
-	return port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
+	return (engine_statx(fd, 0).attributes & STATX_ATTR_DAX_BIT) != 0;
 }
 
 /* DESIGN of the choice: no engine is right for every file, so ask what the file is. */
@@ -130,7 +113,7 @@ static int choose_auto(struct port_file *f)
 	const char *kind;
 	int error;
 
-	if (f->fd_direct < 0 && f->size > 0 && is_memory(f->fd, &kind) && use_mmap(f) == 0) {
+	if (f->fd_direct < 0 && f->size > 0 && is_memory(f->fd, &kind) && engine_map(f) == 0) {
 		f->engine = PORT_ENGINE_MMAP;
 		f->engine_why = kind;
 		return 0;
@@ -150,7 +133,7 @@ static int choose_engine(struct port_file *f, enum port_engine wanted)
 	f->engine_why = "as --io says";
 	switch (wanted) {
 	case PORT_ENGINE_URING: return uring_open();
-	case PORT_ENGINE_MMAP: return use_mmap(f);
+	case PORT_ENGINE_MMAP: return engine_map(f);
 	case PORT_ENGINE_AUTO: return choose_auto(f);
 	case PORT_ENGINE_SYNC: break;
 	}
@@ -229,7 +212,7 @@ static int file_prepare(
 	return choose_engine(f, o->engine);
 }
 
-/* calls at the start: open fstat fstatfs statx flock fcntl(F_OFD_SETLK) nanosleep ftruncate */
+/* calls at the start: open fstat fstatfs flock fcntl(F_OFD_SETLK) nanosleep ftruncate */
 /* calls at the start: ioctl(FS_BLKGETSIZE64) ioctl(FS_BLKSSZGET) ioctl(FS_BLKPBSZGET) */
 /* calls at the start: ioctl(FS_BLKIOMIN) ioctl(FS_BLKIOOPT) */
 int port_file_open(
@@ -277,6 +260,6 @@ int port_file_resize(struct port_file *file)
 	}
 	port_unmap(&file->map);
 	/* Where this fails, plain system calls serve the file from now on. */
-	(void)use_mmap(file);
+	(void)engine_map(file);
 	return 0;
 }

@@ -138,8 +138,7 @@ void engine_cached_resize(struct port_file *f)
 		return;
 	forget(f);
 	port_unmap(&f->map);
-	f->may_cache =
-		f->size > 0 && port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at) == 0;
+	f->may_cache = f->size > 0 && engine_map(f) == 0;
 }
 
 /* calls: nothing */

@@ -57,7 +57,7 @@ static void remap(struct port_file *f)
 {
 	port_unmap(&f->map);
 	/* If this fails, the map stays empty and plain system calls serve the file. */
-	(void)port_map(&f->map, f->fd, 0, f->size, !f->read_only, &f->map_at);
+	(void)engine_map(f);
 }
 
 /* calls: nothing */

@@ -23,13 +23,24 @@ uint64_t out_now_ns(void)
 	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* calls: poll write */
+enum { KERNEL_LOG = 1 << 8 | 11 }; /* the device number of /dev/kmsg */
+
+/* It takes a line whenever that comes, but cannot be waited for. */
+static bool is_kernel_log(int fd)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && S_ISCHR(st.st_mode) && st.st_rdev == KERNEL_LOG;
+}
+
+/* calls: poll write fstat */
 void out_error_text(const char *text, size_t len)
 {
 	/* stderr's flags are not ours: ask first, so that a full pipe costs a line, not us. */
 	struct pollfd ready = { .fd = STDERR_FILENO, .events = POLLOUT };
 
-	if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) {
+	if ((poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) != 0) ||
+		is_kernel_log(STDERR_FILENO)) {
 		ssize_t ignored = write(STDERR_FILENO, text, len);
 
 		(void)ignored;
@@ -118,6 +129,28 @@ void port_close(int fd)
 	(void)close(fd);
 }
 
+/* calls at the start: fcntl(F_GETFD) fcntl(F_GETFL) fcntl(F_SETFD) */
+int port_ready_check(int fd)
+{
+	int flags = fcntl(fd, F_GETFD);
+
+	if (flags < 0)
+		return -errno;
+	/* What we have opened ourselves is closed on exec. */
+	if ((flags & FD_CLOEXEC) != 0 || (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
+		return -EBADF;
+	return fcntl(fd, F_SETFD, FD_CLOEXEC) < 0 ? -errno : 0;
+}
+
+/* calls: write close */
+void port_ready(int fd)
+{
+	ssize_t ignored = write(fd, "\n", 1);
+
+	(void)ignored; /* nobody waits for it any more */
+	(void)close(fd);
+}
+
 /* calls at the start: open read close */
 int port_read_file(const char *path, char *buf, size_t size)
 {
@@ -155,6 +188,7 @@ int port_signals_open(void)
 	(void)sigaddset(&set, SIGINT);
 	(void)sigaddset(&set, SIGHUP);
 	(void)sigaddset(&set, SIGWINCH);
+	(void)sigaddset(&set, SIGUSR1);
 	fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (fd < 0)
 		return -errno;
@@ -177,6 +211,7 @@ enum port_signal port_signals_next(int fd)
 	switch (info.ssi_signo) {
 	case SIGHUP: return PORT_SIGNAL_AGAIN;
 	case SIGWINCH: return PORT_SIGNAL_RESIZE;
+	case SIGUSR1: return PORT_SIGNAL_TELL;
 	default: return PORT_SIGNAL_END;
 	}
 }
@@ -234,7 +269,9 @@ int port_stream_create(const char *path)
 {
 	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_CLOEXEC | O_NOCTTY, 0600);
 
-	return fd < 0 ? -errno : fd;
+	if (fd < 0)
+		return -errno;
+	return fd;
 }
 
 /* calls: write */

@@ -3,12 +3,13 @@
 
 #include "device.h"
 #include "loop.h"
+#include "name.h"
 #include "opts.h"
+#include "stats.h"
 #include "text.h"
 
 static struct {
 	struct device devices[CONFIG_DEVICES_MAX];
-	char names[CONFIG_DEVICES_MAX][16];
 	uint32_t count;
 	int signals;
 	bool ending, give_up;
@@ -16,35 +17,12 @@ static struct {
 	uint64_t sandbox;          /* which of the choices */
 	bool sandbox_given;        /* by name, so that nothing of it may be missing */
 	const char *user, *chroot; /* NULL: as we are */
+	const char *stats;         /* the path of its socket, or NULL */
+	int ready_fd;              /* or 0 */
 	char config[CONFIG_FILE_MAX + 1];
 } state;
 
 /* ---- making devices ---- */
-
-static void print_capabilities(const struct device_class *class)
-{
-	char line[256];
-	size_t n =
-		text_format(line, sizeof(line), "{\n  \"type\": \"%s\"%s%s\n}\n", class->json_type,
-			class->json_features ? ",\n  \"features\": " : "", class->json_features);
-
-	port_write_out(line, n);
-}
-
-/* The first device of a class has its name, the next ones a number behind it. */
-static const char *make_name(const struct device_class *class)
-{
-	unsigned same = 1;
-	char *name = state.names[state.count];
-
-	for (uint32_t i = 0; i < state.count; i++)
-		same += state.devices[i].class == class;
-	if (same == 1)
-		(void)text_format(name, sizeof(state.names[0]), "%s", class->name);
-	else
-		(void)text_format(name, sizeof(state.names[0]), "%s%u", class->name, same);
-	return name;
-}
 
 static int make_endpoint(struct device *dev, const struct option_value *common)
 {
@@ -67,8 +45,10 @@ static int make_endpoint(struct device *dev, const struct option_value *common)
 }
 
 /* What holds for the whole process may stand with any device; the last one counts. */
-static void take_process_options(const struct option_value *common)
+static int take_process_options(const char *name, const struct option_value *common)
 {
+	int error;
+
 	if (common[OPT_VERBOSE].given)
 		log_verbose(true);
 	loop_poll(common[OPT_POLL_US].number * 1000);
@@ -79,6 +59,18 @@ static void take_process_options(const struct option_value *common)
 		state.user = common[OPT_USER].text;
 	if (common[OPT_CHROOT].given)
 		state.chroot = common[OPT_CHROOT].text;
+	if (common[OPT_STATS].given)
+		state.stats = common[OPT_STATS].text;
+	if (!common[OPT_READY_FD].given)
+		return EXIT_OK;
+	if (state.ready_fd == (int)common[OPT_READY_FD].number)
+		return EXIT_OK;
+	state.ready_fd = (int)common[OPT_READY_FD].number;
+	error = port_ready_check(state.ready_fd);
+	if (error == 0)
+		return EXIT_OK;
+	log_error(name, "--ready-fd=%d: cannot write to it: %s", state.ready_fd, log_errno(error));
+	return EXIT_FAILED;
 }
 
 static int make_device(const struct device_class *class, const char *where, int count, char **words)
@@ -94,17 +86,20 @@ static int make_device(const struct device_class *class, const char *where, int 
 		if (common[OPT_HELP].given)
 			opts_help(class);
 		else
-			print_capabilities(class);
+			opts_capabilities(class);
 		port_exit(EXIT_OK);
 	}
 	if (state.count == CONFIG_DEVICES_MAX) {
 		log_error(where, "more than %d devices in one process", CONFIG_DEVICES_MAX);
 		return EXIT_USAGE;
 	}
-	take_process_options(common);
 	dev->class = class;
-	dev->name = make_name(class);
 	dev->session.device = dev;
+	result = name_device(dev, where, &common[OPT_NAME]);
+	if (result == EXIT_OK)
+		result = take_process_options(dev->name, common);
+	if (result != EXIT_OK)
+		return result;
 	state.count++;
 	result = make_endpoint(dev, common);
 	if (result == EXIT_OK)
@@ -162,10 +157,18 @@ static int make_all(const struct device_class *class, int count, char **words)
 	return result;
 }
 
-static int make_from_config(const char *path)
+/* --config=PATH and what follows it, which counts more than what the file says. */
+static int make_from_config(const char *path, int count, char **words)
 {
-	int len = port_read_file(path, state.config, CONFIG_FILE_MAX), result;
+	struct option_value common[OPTIONS_MAX];
+	int len = 0, result = opts_parse(NULL, "--config", count, words, common);
 
+	if (common[OPT_HELP].given || common[OPT_PRINT_CAPABILITIES].given) {
+		opts_help(NULL);
+		port_exit(EXIT_OK);
+	}
+	if (result == EXIT_OK)
+		len = port_read_file(path, state.config, CONFIG_FILE_MAX);
 	if (len < 0) {
 		log_error(NULL, "%s: cannot read: %s", path, log_errno(len));
 		return EXIT_FAILED;
@@ -174,41 +177,21 @@ static int make_from_config(const char *path)
 		log_error(NULL, "%s: no text: it has a NUL byte", path);
 		return EXIT_USAGE;
 	}
-	result = opts_config(path, state.config, make_named);
+	if (result == EXIT_OK)
+		result = opts_config(path, state.config, make_named);
 	if (result == EXIT_OK && state.count == 0) {
 		log_error(NULL, "%s: no device in it", path);
 		return EXIT_USAGE;
 	}
-	return result;
-}
-
-static void list_devices(void)
-{
-	for (const struct device_class *const *c = device_table; *c; c++) {
-		char line[128];
-		size_t n = text_format(line, sizeof(line), "%s\t%s\n", (*c)->name, (*c)->summary);
-
-		port_write_out(line, n);
-	}
-}
-
-/* What a symlink's name says: "blk" for vhost-user-blk and virtio-blk. NULL: nothing. */
-static const char *device_of_program(const char *program)
-{
-	static const char *const prefixes[] = { "vhost-user-", "virtio-" };
-	const char *slash = strrchr(program, '/');
-	const char *name = slash ? slash + 1 : program;
-
-	for (size_t i = 0; i < sizeof(prefixes) / sizeof(prefixes[0]); i++)
-		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
-			return name + strlen(prefixes[i]);
-	return NULL;
+	if (!common[OPT_POLL_US].given)
+		common[OPT_POLL_US].number = 0; /* the greatest wish counts */
+	return result == EXIT_OK ? take_process_options("--config", common) : result;
 }
 
 static int make_from_command_line(int argc, char **argv)
 {
 	static const char config[] = "--config";
-	const char *device = argc > 0 ? device_of_program(argv[0]) : NULL;
+	const char *device = argc > 0 ? opts_program(argv[0]) : NULL;
 	const char *word = argc > 1 ? argv[1] : NULL;
 
 	if (device) {
@@ -222,21 +205,21 @@ static int make_from_command_line(int argc, char **argv)
 	}
 	if (strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0) {
 		opts_help(NULL);
-		list_devices();
+		opts_list();
 		port_exit(EXIT_OK);
 	}
 	if (strcmp(word, "--list") == 0) {
-		list_devices();
+		opts_list();
 		port_exit(EXIT_OK);
 	}
 	if (strcmp(word, "--version") == 0) {
 		port_write_out("vubox " CONFIG_VERSION "\n", strlen("vubox " CONFIG_VERSION "\n"));
 		port_exit(EXIT_OK);
 	}
-	if (strncmp(word, "--config=", sizeof(config)) == 0 && argc == 2)
-		return make_from_config(word + sizeof(config));
-	if (strcmp(word, config) == 0 && argc == 3)
-		return make_from_config(argv[2]);
+	if (strncmp(word, "--config=", sizeof(config)) == 0)
+		return make_from_config(word + sizeof(config), argc - 2, argv + 2);
+	if (strcmp(word, config) == 0 && argc >= 3)
+		return make_from_config(argv[2], argc - 3, argv + 3);
 	return make_all(NULL, argc - 1, argv + 1);
 }
 
@@ -263,6 +246,19 @@ static void end(void)
 		&state.patience, out_now_ns() + CONFIG_DRAIN_MS * 1000000ull, patience_ends, NULL);
 }
 
+/* SIGHUP and SIGWINCH. */
+static void look_around(enum port_signal s)
+{
+	for (uint32_t i = 0; i < state.count; i++) {
+		struct device *dev = &state.devices[i];
+
+		if (s == PORT_SIGNAL_AGAIN)
+			dev->session.looking = true;
+		else if (dev->class->resized && dev->class->resized(dev))
+			session_config_changed(&dev->session);
+	}
+}
+
 static void signalled(void *owner)
 {
 	enum port_signal s;
@@ -271,14 +267,10 @@ static void signalled(void *owner)
 	while ((s = port_signals_next(state.signals)) != PORT_SIGNAL_NONE) {
 		if (s == PORT_SIGNAL_END)
 			end();
-		for (uint32_t i = 0; i < state.count && s != PORT_SIGNAL_END; i++) {
-			struct device *dev = &state.devices[i];
-
-			if (s == PORT_SIGNAL_AGAIN)
-				dev->session.looking = true;
-			else if (dev->class->resized && dev->class->resized(dev))
-				session_config_changed(&dev->session);
-		}
+		else if (s == PORT_SIGNAL_TELL)
+			stats_log();
+		else
+			look_around(s);
 	}
 }
 
@@ -344,6 +336,13 @@ static void remove_sockets(uint32_t count)
 {
 	for (uint32_t i = 0; i < count; i++)
 		session_unlink(&state.devices[i].session);
+	stats_unlink();
+}
+
+static int cannot(const char *option, const char *text, const char *what, int error)
+{
+	log_error(NULL, "--%s=%s: %s: %s", option, text, what, log_errno(error));
+	return EXIT_FAILED;
 }
 
 static void close_all(void)
@@ -370,26 +369,28 @@ static int open_sockets(void)
 	return EXIT_OK;
 }
 
-/* The sockets of front-ends, then those of the devices themselves. */
+/* The sockets of front-ends, then those of the devices themselves, then that of the counters. */
 static int open_all(void)
 {
-	int result = open_sockets();
+	int result = open_sockets(), error = 0;
 
+	if (result != EXIT_OK)
+		return result;
 	for (uint32_t i = 0; i < state.count && result == EXIT_OK; i++) {
 		struct device *dev = &state.devices[i];
 
 		if (dev->class->listen)
 			result = dev->class->listen(dev);
-		if (result != EXIT_OK)
-			close_all();
 	}
+	names_alone();
+	stats_of(state.devices, state.count);
+	if (result == EXIT_OK && state.stats)
+		error = stats_serve(state.stats);
+	if (error < 0)
+		result = cannot("stats", state.stats, "cannot serve", error);
+	if (result != EXIT_OK)
+		close_all();
 	return result;
-}
-
-static int cannot(const char *option, const char *text, const char *what, int error)
-{
-	log_error(NULL, "--%s=%s: %s: %s", option, text, what, log_errno(error));
-	return EXIT_FAILED;
 }
 
 /*
@@ -429,7 +430,7 @@ static bool closed(const char *part, int error)
 /* --sandbox: from here on only what serving needs, by the lines "calls" of port/. */
 static bool enter_cage(void)
 {
-	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1)];
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1) + 1];
 	unsigned count = 0, needs = 0;
 
 	for (uint32_t i = 0; i < state.count; i++) {
@@ -445,6 +446,8 @@ static bool enter_cage(void)
 	for (unsigned i = 0; i < count; i++)
 		needs |= (paths[i].client ? PORT_CAGE_CLIENT : 0u) |
 			 (paths[i].log ? PORT_CAGE_LOG : 0u);
+	if (state.stats)
+		paths[count++] = (struct port_cage_path){ .path = state.stats };
 	return state.sandbox == SANDBOX_OFF ||
 	       (closed("privileges to drop", port_cage_privileges(count > 0)) &&
 		       (state.sandbox == SANDBOX_SECCOMP ||
@@ -468,6 +471,8 @@ static int serve(void)
 		close_all();
 		return EXIT_FAILED;
 	}
+	if (state.ready_fd > 0)
+		port_ready(state.ready_fd);
 	log_info(NULL, "serving %u device%s", state.count, state.count == 1 ? "" : "s");
 	loop_run(tick_end);
 	close_all();

@@ -20,6 +20,8 @@ static const struct option common[OPT_COMMON_COUNT] = {
 		"use this open socket, listening or connected" },
 	[OPT_CLIENT] = { "client", 0, OPTION_FLAG, NULL, NULL, 0, 0,
 		"connect to --socket-path, where the front-end listens" },
+	[OPT_NAME] = { "name", 0, OPTION_TEXT, "NAME", NULL, 0, 0,
+		"call the device so in messages and counters (default: blk, blk2)" },
 	[OPT_POLL_US] = { "poll-us", 0, OPTION_NUMBER, "N", "32", 0, 1000000,
 		"look at the rings so long before sleeping" },
 	[OPT_SANDBOX] = { "sandbox", 0, OPTION_CHOICE, "off|seccomp|full", "full", 0, 0,
@@ -28,6 +30,10 @@ static const struct option common[OPT_COMMON_COUNT] = {
 		"become this user once the files are open" },
 	[OPT_CHROOT] = { "chroot", 0, OPTION_TEXT, "DIR", NULL, 0, 0,
 		"go there once the files are open: sockets are inside" },
+	[OPT_STATS] = { "stats", 0, OPTION_TEXT, "PATH", NULL, 0, 0,
+		"who connects to this unix socket gets all counters as JSON" },
+	[OPT_READY_FD] = { "ready-fd", 0, OPTION_NUMBER, "N", NULL, 3, INT32_MAX,
+		"write a newline to this, and close it, when all is served" },
 	[OPT_VERBOSE] = { "verbose", 'v', OPTION_FLAG, NULL, NULL, 0, 0,
 		"say what happens, not only what fails" },
 	[OPT_PRINT_CAPABILITIES] = { "print-capabilities", 'c', OPTION_FLAG, NULL, NULL, 0, 0,
@@ -35,14 +41,20 @@ static const struct option common[OPT_COMMON_COUNT] = {
 	[OPT_HELP] = { "help", 'h', OPTION_FLAG, NULL, NULL, 0, 0, "print this, and exit" },
 };
 
+/* Options of the class's own; there is no class for the words of the whole process. */
+static int option_count(const struct device_class *class)
+{
+	return class ? class->option_count : 0;
+}
+
 static const struct option *option_at(const struct device_class *class, int i)
 {
-	return i < class->option_count ? &class->options[i] : &common[i - class->option_count];
+	return i < option_count(class) ? &class->options[i] : &common[i - option_count(class)];
 }
 
 static int option_total(const struct device_class *class)
 {
-	return class->option_count + OPT_COMMON_COUNT;
+	return option_count(class) + OPT_COMMON_COUNT;
 }
 
 /* A word that is an option: its place, or -1. *value is what follows a '=', or NULL. */
@@ -162,7 +174,7 @@ static bool asks_for(const struct device_class *class, int count, char **words, 
 	const char *value;
 
 	for (int i = 0; i < count; i++)
-		if (option_find(class, words[i], &value) == class->option_count + which && !value)
+		if (option_find(class, words[i], &value) == option_count(class) + which && !value)
 			return true;
 	return false;
 }
@@ -178,6 +190,17 @@ static int check_common(const char *name, const struct option_value *v)
 	else
 		return EXIT_OK;
 	return EXIT_USAGE;
+}
+
+/* Of a process, without a device: what belongs to one has no place there. */
+static int check_process(const char *name, const struct option_value *v)
+{
+	for (int i = OPT_SOCKET_PATH; i <= OPT_NAME; i++)
+		if (v[i].given) {
+			log_error(name, "--%s belongs to a device", common[i].name);
+			return EXIT_USAGE;
+		}
+	return EXIT_OK;
 }
 
 static bool set_defaults(
@@ -202,7 +225,7 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 		return EXIT_USAGE;
 	for (int which = OPT_PRINT_CAPABILITIES; which <= OPT_HELP; which++)
 		if (asks_for(class, count, words, which)) {
-			values[class->option_count + which].given = true;
+			values[option_count(class) + which].given = true;
 			return EXIT_OK;
 		}
 	for (int i = 0; i < count; i++) {
@@ -212,7 +235,7 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 
 		if (!o) {
 			log_error(name, "%s: no such option (see vubox %s --help)", words[i],
-				class->name);
+				class ? class->name : "DEVICE");
 			return EXIT_USAGE;
 		}
 		if (o->kind == OPTION_FLAG ? text != NULL : !text && ++i == count) {
@@ -225,14 +248,46 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 			return EXIT_USAGE;
 		values[place].given = true;
 	}
-	return check_common(name, values + class->option_count);
+	return class ? check_common(name, values + option_count(class))
+		     : check_process(name, values);
 }
 
-/* ---- help ---- */
+/* ---- what is printed ---- */
+
+const char *opts_program(const char *program)
+{
+	static const char *const prefixes[] = { "vhost-user-", "virtio-" };
+	const char *slash = strrchr(program, '/');
+	const char *name = slash ? slash + 1 : program;
+
+	for (size_t i = 0; i < countof(prefixes); i++)
+		if (strncmp(name, prefixes[i], strlen(prefixes[i])) == 0)
+			return name + strlen(prefixes[i]);
+	return NULL;
+}
 
 static void print(const char *text)
 {
 	port_write_out(text, strlen(text));
+}
+
+void opts_list(void)
+{
+	for (const struct device_class *const *c = device_table; *c; c++) {
+		char line[128];
+
+		(void)text_format(line, sizeof(line), "%s\t%s\n", (*c)->name, (*c)->summary);
+		print(line);
+	}
+}
+
+void opts_capabilities(const struct device_class *class)
+{
+	char line[256];
+
+	(void)text_format(line, sizeof(line), "{\n  \"type\": \"%s\"%s%s\n}\n", class->json_type,
+		class->json_features ? ",\n  \"features\": " : "", class->json_features);
+	print(line);
 }
 
 /* Help starts in this column. */
@@ -261,7 +316,8 @@ void opts_help(const struct device_class *class)
 {
 	if (!class) {
 		print("usage: vubox DEVICE --socket-path=PATH [options] [-- DEVICE ...]\n"
-		      "       vubox --config=FILE | --list | --version | --help\n"
+		      "       vubox --config=FILE [options]\n"
+		      "       vubox --list | --version | --help\n"
 		      "       vubox DEVICE --help\n"
 		      "Serves VirtIO devices to a virtual machine over vhost-user.\n");
 		return;

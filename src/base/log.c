@@ -8,7 +8,7 @@
 #include "out.h"
 #include "text.h"
 
-enum { LINE_BYTES = 512, NAME_MAX_BYTES = 64, WINDOW_LINES = 10 };
+enum { LINE_BYTES = 512, NAME_MAX_BYTES = 128, WINDOW_LINES = 10 };
 #define WINDOW_NS 10000000000ull
 
 static struct {

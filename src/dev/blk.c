@@ -271,6 +271,7 @@ static void blk_finish(struct request *req, uint8_t status)
 	/* All of a read's data was written, or what of it is undefined; the status always. */
 	uint32_t data = status == VIRTIO_BLK_S_OK ? req->bytes : 0;
 
+	req->queue->counts.errors += status == VIRTIO_BLK_S_IOERR;
 	if (!writer_put(&req->status, &status, sizeof(status))) {
 		request_break(req, "a status byte that is not in shared memory");
 		return;

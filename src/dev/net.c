@@ -155,6 +155,7 @@ static int net_open(struct device *dev, const struct option_value *v)
 		error = net_mac(net, &v[OPT_MAC]);
 	if (error != EXIT_OK)
 		return error;
+	memcpy(net->own_mac, net->mac, sizeof(net->mac));
 	net->mtu = (uint16_t)v[OPT_MTU].number;
 	net->pairs_max = (unsigned)v[OPT_NUM_QUEUES].number;
 	net->pairs_wanted = 1;
@@ -258,6 +259,7 @@ static void net_accept(struct device *dev, uint64_t features)
 		net->filter = (struct net_filter){ 0 };
 		net->pairs_wanted = 1;
 		net->announce = false;
+		memcpy(net->mac, net->own_mac, sizeof(net->mac));
 	}
 	net_settle(net);
 }
@@ -323,24 +325,28 @@ static bool net_look_again(struct device *dev)
 
 /* ---- frames from the guest ---- */
 
-/* 5.1.6.2.1: what the driver may leave to us. *out is what the link gets. */
-static bool net_judge(
-	const struct net *net, const struct virtio_net_hdr *hdr, struct virtio_net_hdr *out)
+bool net_judge(uint64_t features, bool for_guest, const struct virtio_net_hdr *hdr,
+	struct virtio_net_hdr *out)
 {
 	static const struct {
 		uint8_t type;
-		uint64_t feature;
+		uint64_t host, guest;
 	} gso[] = {
-		{ VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_F_HOST_TSO4 },
-		{ VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_F_HOST_TSO6 },
-		{ VIRTIO_NET_HDR_GSO_UDP, VIRTIO_NET_F_HOST_UFO },
-		{ VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_F_HOST_USO },
+		{ VIRTIO_NET_HDR_GSO_TCPV4, VIRTIO_NET_F_HOST_TSO4, VIRTIO_NET_F_GUEST_TSO4 },
+		{ VIRTIO_NET_HDR_GSO_TCPV6, VIRTIO_NET_F_HOST_TSO6, VIRTIO_NET_F_GUEST_TSO6 },
+		{ VIRTIO_NET_HDR_GSO_UDP, VIRTIO_NET_F_HOST_UFO, VIRTIO_NET_F_GUEST_UFO },
+		{ VIRTIO_NET_HDR_GSO_UDP_L4, VIRTIO_NET_F_HOST_USO,
+			VIRTIO_NET_F_GUEST_USO4 | VIRTIO_NET_F_GUEST_USO6 },
 	};
+	uint64_t csum = for_guest ? VIRTIO_NET_F_GUEST_CSUM : VIRTIO_NET_F_CSUM;
+	uint64_t ecn = for_guest ? VIRTIO_NET_F_GUEST_ECN : VIRTIO_NET_F_HOST_ECN;
 	uint8_t type = hdr->gso_type & (uint8_t)~VIRTIO_NET_HDR_GSO_ECN;
 
 	*out = (struct virtio_net_hdr){ 0 };
+	if (for_guest && (features & csum) != 0)
+		out->flags = hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID;
 	if ((hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) != 0) {
-		if ((net->features & VIRTIO_NET_F_CSUM) == 0)
+		if ((features & csum) == 0)
 			return false;
 		out->flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
 		out->csum_start = hdr->csum_start;
@@ -351,11 +357,11 @@ static bool net_judge(
 	out->gso_type = hdr->gso_type;
 	out->gso_size = hdr->gso_size;
 	out->hdr_len = hdr->hdr_len;
-	if (hdr->gso_type != type && (net->features & VIRTIO_NET_F_HOST_ECN) == 0)
+	if (hdr->gso_type != type && (features & ecn) == 0)
 		return false;
 	for (size_t i = 0; i < countof(gso); i++)
 		if (gso[i].type == type)
-			return (net->features & gso[i].feature) != 0;
+			return (features & (for_guest ? gso[i].guest : gso[i].host)) != 0;
 	return false;
 }
 
@@ -386,7 +392,8 @@ static void net_request(struct device *dev, struct request *req)
 		net_control(net, req);
 		return;
 	}
-	if (!reader_get(&req->in, &hdr, sizeof(hdr)) || !net_judge(net, &hdr, &ours) ||
+	if (!reader_get(&req->in, &hdr, sizeof(hdr)) ||
+		!net_judge(net->features, false, &hdr, &ours) ||
 		!net_send(net, req->queue->index / 2u, &ours, &req->in))
 		req->queue->counts.errors++;
 	request_done(req, 0);

@@ -31,7 +31,7 @@ struct tap_queue {
 	uint32_t staged; /* bytes, or 0 */
 	uint32_t large;  /* direct reads left before it is small again */
 	struct virtio_net_hdr hdr;
-	uint8_t bytes[NET_FRAME_MAX];
+	uint8_t bytes[NET_FRAME_MAX + 1]; /* one that fills it was cut */
 };
 
 struct tap {
@@ -193,11 +193,16 @@ bool tap_send(
 /* Puts the staged frame into the guest's buffers: as net_put. */
 static int give_staged(struct tap_queue *q, struct queue *rx)
 {
+	const struct net *net = q->tap->net;
 	struct net_source from = { .head = q->bytes, .head_len = q->staged };
-	int put = 1;
+	struct virtio_net_hdr hdr;
+	int put = -EMSGSIZE;
 
-	if (q->staged >= NET_FRAME_MIN && net_wants(q->tap->net, q->bytes))
-		put = net_put(rx, net_is_mergeable(q->tap->net), &q->hdr, &from);
+	/* (It may be from before this driver said what it takes.) */
+	if (q->staged <= NET_FRAME_MAX && net_judge(net->takes, true, &q->hdr, &hdr))
+		put = q->staged >= NET_FRAME_MIN && net_wants(net, q->bytes)
+			      ? net_put(rx, net_is_mergeable(net), &hdr, &from)
+			      : 1;
 	if (put == -EMSGSIZE)
 		rx->counts.errors++;
 	if (put > 0 || put == -EMSGSIZE)
@@ -205,21 +210,31 @@ static int give_staged(struct tap_queue *q, struct queue *rx)
 	return put == -EMSGSIZE ? 1 : put;
 }
 
+/* Its next frame. -EBUSY: there is none, and tap_readable is called when there is. */
+static int tap_recv(struct tap_queue *q, struct sink to)
+{
+	int n = port_tap_recv(&q->tap->port, q->pair, &q->hdr, to);
+
+	if (n > LARGE)
+		q->large = SMALL_IN_A_ROW;
+	else if (n > 0 && q->large > 0)
+		q->large--;
+	return n == -EAGAIN ? -EBUSY : n;
+}
+
 static int read_staged(struct tap_queue *q)
 {
 	struct span span = { (struct guest *)(void *)q->bytes, sizeof(q->bytes) };
-	int n = port_tap_recv(&q->tap->port, q->pair, &q->hdr, (struct sink){ &span, 1 });
+	int n = tap_recv(q, (struct sink){ &span, 1 });
 
 	if (n < 0)
 		return n;
 	net_set_link(q->tap->net, true); /* where frames come from */
 	q->staged = (uint32_t)n;
-	if (n > LARGE)
-		q->large = SMALL_IN_A_ROW;
 	return 1;
 }
 
-/* The buffers of a window, behind the header in the first one. 0: there is a hole. */
+/* The buffers of a window, behind the header in the first one. 0: a hole, or too many. */
 static uint32_t list_window(const struct window *w)
 {
 	uint32_t count = 0, skip = sizeof(struct virtio_net_hdr);
@@ -232,7 +247,7 @@ static uint32_t list_window(const struct window *w)
 		count += n;
 		skip = 0;
 	}
-	return count;
+	return count < SPANS_MAX ? count : 0; /* else the last ones may be missing */
 }
 
 /* How many chains so many bytes are in. */
@@ -247,17 +262,17 @@ static uint16_t count_chains(const struct window *w, uint32_t len)
 }
 
 /* The frame is in the guest's buffers: now they are taken, and the header is written. */
-static int take_direct(struct tap_queue *q, struct window *w, uint32_t len)
+static int take_direct(struct window *w, uint32_t len, struct virtio_net_hdr *hdr)
 {
 	bool first = true;
 
-	len += (uint32_t)sizeof(q->hdr);
-	q->hdr.num_buffers = le16_put(count_chains(w, len));
+	len += (uint32_t)sizeof(*hdr);
+	hdr->num_buffers = le16_put(count_chains(w, len));
 	while (len > 0) {
 		struct request *req = window_take(w);
 		uint32_t n = (uint32_t)num_min(len, req->chain.writable);
 
-		if (first && !writer_put(&req->out, &q->hdr, sizeof(q->hdr))) {
+		if (first && !writer_put(&req->out, hdr, sizeof(*hdr))) {
 			window_close(w);
 			request_break(req, "a receive buffer that is too small");
 			return -EINVAL;
@@ -269,26 +284,35 @@ static int take_direct(struct tap_queue *q, struct window *w, uint32_t len)
 	return 1;
 }
 
-/* The next frame, into the guest's buffers: 1; 0: it has not enough; -errno. */
+/* Reads a frame into the buffers of a window, and takes those that it needs: 1 or -errno. */
+static int fill_direct(struct tap_queue *q, struct window *w, uint32_t spans)
+{
+	int n = tap_recv(q, (struct sink){ state.list, spans });
+	struct virtio_net_hdr hdr;
+
+	if (n <= 0)
+		return n < 0 ? n : 1;
+	if (n <= NET_FRAME_MAX && net_judge(q->tap->net->takes, true, &q->hdr, &hdr))
+		return take_direct(w, (uint32_t)n, &hdr);
+	w->queue->counts.errors++;
+	return 1;
+}
+
+/* The next frame, into the guest's buffers: 1; 0: it has none; -errno. */
 static int read_direct(struct tap_queue *q, struct queue *rx)
 {
 	struct window w;
-	uint32_t count;
-	int n, found;
+	uint32_t spans;
+	int found;
 
 	if (!window_open(&w, rx))
 		return -EBUSY;
-	found = window_fill(&w, sizeof(q->hdr) + NET_FRAME_MAX);
-	count = found > 0 ? list_window(&w) : 0;
-	if (count > 0) {
-		n = port_tap_recv(
-			&q->tap->port, q->pair, &q->hdr, (struct sink){ state.list, count });
-		found = n > 0 ? take_direct(q, &w, (uint32_t)n) : n < 0 ? n : 1;
-		q->large = n > LARGE ? SMALL_IN_A_ROW : q->large - 1;
-	} else if (found > 0 || (found == 0 && w.count == rx->ring.size)) {
-		q->large = 0; /* a hole, or a ring that never has so much */
-		found = 1;
-	}
+	found = window_fill(&w, sizeof(struct virtio_net_hdr) + NET_FRAME_MAX + 1);
+	spans = found > 0 ? list_window(&w) : 0;
+	if (spans > 0)
+		found = fill_direct(q, &w, spans);
+	else if (found > 0 || (found == 0 && w.count > 0))
+		found = read_staged(q); /* a hole, or not so much: the next one may be short */
 	window_close(&w);
 	return found;
 }
@@ -317,9 +341,9 @@ int tap_turn(struct tap *tap, struct queue *rx)
 		else
 			found = read_staged(q);
 	}
-	if (found == -EAGAIN || found == -ENOTCONN)
+	if (found == -ENOTCONN)
 		return -EBUSY;
-	if (found < 0 && found != -EINVAL && found != -EBUSY) {
+	if (found < 0 && found != -EINVAL && found != -EBUSY && found != -EAGAIN) {
 		tap_complain(tap, "cannot read", found);
 		return -EBUSY;
 	}

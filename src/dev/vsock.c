@@ -50,6 +50,11 @@ static int vsock_open(struct device *dev, const struct option_value *values)
 		log_error(dev->name, "say whom to serve: --guest-cid=N --uds-path=PATH");
 		return EXIT_USAGE;
 	}
+	if (!vsock_held_open()) {
+		log_error(dev->name, "no address space for the bytes of %d connections",
+			CONFIG_VSOCK_CONNS);
+		return EXIT_FAILED;
+	}
 	v->dev = dev;
 	v->number = state.count;
 	v->path = values[OPT_UDS_PATH].text;

@@ -60,6 +60,11 @@ if [ -n "$init" ] && command -v busybox >/dev/null; then
 	first=$(cat "$tmp/pid" 2>/dev/null || :)
 	has "init: start again does nothing" service start
 	has "init: running" service status
+	case_is "init: start waits for the sockets" "$(
+		service stop && service start && [ -S "$tmp/run/rng.sock" ] || cat "$tmp/out"
+	)"
+	first=$(cat "$tmp/pid")
+	pids="$pids $first"
 	has "init: it is the same" test "$(cat "$tmp/pid")" = "$first"
 	has "init: reload" service reload
 	has "init: restart" service restart
@@ -67,6 +72,22 @@ if [ -n "$init" ] && command -v busybox >/dev/null; then
 	pids="$pids $(cat "$tmp/pid" 2>/dev/null || :)"
 	has "init: stop" service stop
 	has "init: nothing is left" test ! -e "$tmp/pid" -a ! -e "$tmp/run/rng.sock"
+	service start
+	dead=$(cat "$tmp/pid")
+	kill -s KILL "$dead"
+	wait_for gone "$dead"
+	has "init: dead" test "$(service status || echo $?)" = 1
+	has "init: start after that" service start
+	pids="$pids $(cat "$tmp/pid" 2>/dev/null || :)"
+	has "init: running again" service status
+	service stop
+	echo "nonsense" >"$tmp/vubox.conf"
+	case_is "init: a start that fails says so, and does not wait" "$(
+		! service start || echo "it does not"
+		grep -q "vubox.conf:1: nonsense" "$tmp/log" || cat "$tmp/log"
+		rm -f "$tmp/log" "$tmp/pid"
+		: >"$tmp/log"
+	)"
 	has "init: unknown word" test "$(service fly || echo $?)" = 2
 	case_is "init: it had nothing to say" "$(cat "$tmp/log" 2>&1)"
 else

@@ -225,8 +225,75 @@ config "the second line" ":2: .*nodev" "rng --socket-path=$sock\nnodev\n"
 config "no device at all" ".*no device" "# nothing\n"
 fails "config: no such file" "/none/conf: cannot read: No such file or directory\$" \
 	--config=/none/conf
+for i in 1 2 3 4 5 6; do
+	echo "rng --socket-path=$tmp/sock$i"
+done >"$tmp/conf"
+cp "$tmp/conf" "$tmp/conf6"
+echo "blk --socket-path=$tmp/sock7 --blk-file=/none/disk --name=last" >>"$tmp/conf"
+fails "config: the seventh of seven" "$tmp/conf:7: last: /none/disk: cannot open: " \
+	--config="$tmp/conf"
+case_is "config: no socket of the six is made" "$(ls "$tmp" | grep sock || :)"
+cat "$tmp/conf6" - >"$tmp/conf" <<END
+rng --socket-path=$tmp/sock7 --name="rng3"
+END
+wrong "config: the name of another" "$tmp/conf:7: --name=rng3: another" --config="$tmp/conf"
+echo "rng --socket-path=$tmp/none/sock" >>"$tmp/conf6"
+fails "config: a socket that cannot be made" "$tmp/conf6:7: rng7: $tmp/none/sock: " \
+	--config="$tmp/conf6"
+case_is "config: no socket is left" "$(ls "$tmp" | grep sock || :)"
 head -c 20000 /dev/zero | tr '\0' '#' >"$tmp/conf"
 fails "config: too long" "$tmp/conf: .+" --config="$tmp/conf"
+wrong "config and an option of a device" "--config: --socket-path " \
+	--config="$tmp/conf" --socket-path="$sock"
 wrong "config and more" ".*--config.*" --config="$tmp/conf" rng --socket-path="$sock"
+
+# -- readiness and counters
+
+conf6=$tmp/six.conf
+for i in 1 2 3 4 5 6; do
+	echo "rng --socket-path=$tmp/ready$i --name='n\"$i'"
+done >"$conf6"
+mkfifo "$tmp/ready"
+"$VUBOX" --config="$conf6" --ready-fd=7 --stats="$tmp/stats" \
+	7>"$tmp/ready" 2>"$tmp/err" </dev/null &
+pid=$! pids="$pids $!"
+line=$(cat "$tmp/ready" | od -An -c | tr -d ' ')
+case_is "--ready-fd is one line, and then its end" "$([ "$line" = '\n' ] || echo "'$line'")"
+case_is "all sockets are there when it is ready" "$(
+	for i in 1 2 3 4 5 6; do
+		[ -S "$tmp/ready$i" ] || echo "not $i"
+	done
+	[ -S "$tmp/stats" ] || echo "not that of --stats"
+)"
+fetch()
+{
+	python3 -c 'import socket, sys
+s = socket.socket(socket.AF_UNIX)
+s.connect(sys.argv[1])
+sys.stdout.write(s.makefile().read())' "$tmp/stats"
+}
+case_is "--stats is JSON" "$(fetch | python3 -c 'import json, sys
+d = json.load(sys.stdin)["devices"]
+if [x["name"] for x in d] != ["n\"%d" % i for i in range(1, 7)]:
+    print(d)' 2>&1)"
+kill -s USR1 "$pid"
+wait_for grep -q 'ready6' "$tmp/err" || :
+case_is "USR1: a line for each device, that awk can read" "$(
+	n=$(awk '/^vubox: n"[1-6]: state=listening features=0x0 socket=/' "$tmp/err" | wc -l)
+	[ "$n" = 6 ] || cat "$tmp/err"
+)"
+end TERM
+case_is "TERM removes the socket of --stats" "$([ ! -e "$tmp/stats" ] || echo "it is there")"
+: >"$tmp/ready.none"
+"$VUBOX" rng --socket-path=/none/sock --ready-fd=7 7>"$tmp/ready.none" 2>"$tmp/err" \
+	</dev/null || :
+case_is "--ready-fd: nothing if it does not serve" "$(cat "$tmp/ready.none")"
+fails "--ready-fd: not open" "rng: --ready-fd=9: .*Bad file descriptor\$" \
+	rng --socket-path="$sock" --ready-fd=9
+fails "--stats: no directory" "--stats=/none/stats: cannot serve: No such file" \
+	rng --socket-path="$sock" --stats=/none/stats
+fails "--stats: one of the sockets" "--stats=$sock: cannot serve: Address " \
+	rng --socket-path="$sock" --stats="$sock"
+case_is "a start that fails at the end leaves no socket" "$(ls "$tmp" | grep '^sock' || :)"
 
 exit $failed

@@ -54,6 +54,12 @@ for value in x K 1KB 1Z -1 '1 K' 16777216T 99999999999G; do
 	blk "size '$value'" "blk: .*--size" --size="$value"
 done
 blk "poll-us 'soon'" "blk: .*--poll-us" --poll-us=soon
+for value in 0 2 -1 x 2147483648; do
+	wrong "ready-fd '$value'" "rng: .*--ready-fd" rng --socket-path="$sock" --ready-fd="$value"
+done
+wrong "an empty name" "rng: .*--name" rng --socket-path="$sock" --name=
+wrong "a name twice" "rng: --name=a: another" rng --socket-path="$sock" --name=a -- \
+	rng --socket-path="$sock.2" --name=a
 wrong "fd 'x'" "rng: .*--fd" rng --fd=x
 wrong "fd -1" "rng: .*--fd" rng --fd=-1
 
@@ -89,8 +95,8 @@ for word in 'vubox DEVICE' --config --list --version --help '-- DEVICE' blk rng 
 done
 for device in blk rng vsock; do
 	prints "$device --help" $device --help
-	for option in socket-path= fd= client poll-us= sandbox= user= chroot= \
-		print-capabilities help; do
+	for option in socket-path= fd= client name= poll-us= sandbox= user= chroot= \
+		stats= ready-fd= print-capabilities help; do
 		out "$device --help has $option" "^ .*--$option"
 	done
 	case_is "$device --help has 100 columns at most" \

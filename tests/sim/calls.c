@@ -118,7 +118,6 @@ QUERY(int, port_io_event, (void), ())
 CALL(int, port_random, (void *buf, size_t len), (buf, len))
 CALL(int, port_stream_open, (const char *path, bool *endless), (path, endless))
 CALL(int, port_stream_read, (int fd, void *buf, size_t len), (fd, buf, len))
-CALL(int, port_stream_write, (int fd, const void *buf, size_t len), (fd, buf, len))
 
 CALL(int, port_pty_open, (char *name, size_t size, int *slave), (name, size, slave))
 CALL(int, port_stdio_open, (int fd), (fd))
@@ -129,3 +128,25 @@ CALL(int, port_link, (const char *path, const char *target, struct port_socket_i
 	(path, target, id))
 CALL(int, port_log_open, (const char *path, uint64_t *size), (path, size))
 CALL(int, port_log_rotate, (const char *path, unsigned count), (path, count))
+CALL(int, port_stream_create, (const char *path), (path))
+CALL(int, port_stream_write, (int fd, const void *buf, size_t len), (fd, buf, len))
+QUERY(uint64_t, port_real_ns, (void), ())
+QUERY(void *, port_reserve, (size_t len), (len))
+
+CALL(int, port_send_some, (int fd, const void *buf, size_t len), (fd, buf, len))
+CALL(int, port_datagrams_open, (const char *path, struct port_socket_id *id), (path, id))
+CALL(int, port_datagrams_connect, (int fd, const char *path), (fd, path))
+
+CALL(int, port_tap_open, (struct port_tap * tap, const char *name, unsigned queues),
+	(tap, name, queues))
+CALL(int, port_tap_take, (struct port_tap * tap, int fd), (tap, fd))
+CALL(void, port_tap_close, (struct port_tap * tap), (tap))
+CALL(int, port_tap_offload, (struct port_tap * tap, uint32_t offloads), (tap, offloads))
+CALL(int, port_tap_attach, (struct port_tap * tap, unsigned queue, bool attach),
+	(tap, queue, attach))
+QUERY(int, port_tap_is_up, (const struct port_tap *tap), (tap))
+CALL(int, port_tap_send,
+	(struct port_tap * tap, unsigned queue, const void *header, struct source frame),
+	(tap, queue, header, frame))
+CALL(int, port_tap_recv, (struct port_tap * tap, unsigned queue, void *header, struct sink to),
+	(tap, queue, header, to))

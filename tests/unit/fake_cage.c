@@ -8,7 +8,7 @@
 
 static struct {
 	/* That landlock leaves. */
-	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1)];
+	struct port_cage_path paths[CONFIG_DEVICES_MAX * (DEVICE_PATHS + 1) + 1];
 	unsigned count;
 	bool landlock;
 	unsigned needs;

@@ -241,6 +241,52 @@ int port_stream_read(int fd, void *buf, size_t len)
 	return (int)len;
 }
 
+int port_stream_create(const char *path)
+{
+	struct stream *s = state.streams;
+	int error = fake_call(FAKE_STREAM_OPEN);
+
+	if (error < 0)
+		return error;
+	while (s && strcmp(s->path, path) != 0)
+		s = s->next;
+	if (!s) {
+		fake_stream_new(path, false);
+		s = state.streams;
+	}
+	s->len = 0;
+	return s->fd = fake_fd_of_file();
+}
+
+int port_stream_write(int fd, const void *buf, size_t len)
+{
+	struct stream *s = state.streams;
+	int error = fake_call(FAKE_STREAM_WRITE);
+
+	while (s && s->fd != fd)
+		s = s->next;
+	if (!s)
+		fake_die("descriptor %d is no stream", fd);
+	if (error < 0)
+		return error;
+	if (fake.in_pieces && len > 1)
+		len = 1 + fake_random((uint32_t)len);
+	fake_stream_feed(s->path, buf, len);
+	return (int)len;
+}
+
+size_t fake_stream_written(const char *path, void *bytes, size_t size)
+{
+	const struct stream *s = state.streams;
+
+	while (s && strcmp(s->path, path) != 0)
+		s = s->next;
+	if (!s)
+		fake_die("no stream %s", path);
+	memcpy(bytes, s->bytes, s->len < size ? s->len : size);
+	return s->len;
+}
+
 /* A new life has nothing open. */
 void fake_files_kill(void)
 {

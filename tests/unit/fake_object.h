@@ -4,7 +4,7 @@
 
 #include "fake_port.h"
 
-enum fake_kind { NONE, NOTIFY, SOCKET, LISTENER, MEMORY, OTHER, SIGNALS, IO_EVENT };
+enum fake_kind { NONE, NOTIFY, SOCKET, LISTENER, MEMORY, OTHER, SIGNALS, IO_EVENT, TAP };
 enum { BACKLOG_MAX = 16, SEGMENT_FDS_MAX = 32 };
 
 /* Bytes on their way in a socket, and the descriptors that go with the first of them. */
@@ -85,5 +85,7 @@ void fake_cage_kill(void);
 void fake_terminal_kill(void);
 void fake_files_kill(void);
 void fake_files_reset(void);
+void fake_net_kill(void);
+void fake_net_reset(void);
 
 #endif

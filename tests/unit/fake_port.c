@@ -34,15 +34,6 @@ uint32_t fake_random(uint32_t n)
 	return n > 0 ? (uint32_t)((z ^ z >> 31) >> 32) % n : 0;
 }
 
-int port_random(void *buf, size_t len)
-{
-	int error = fake_call(FAKE_RANDOM);
-
-	for (size_t i = 0; i < len && error == 0; i++)
-		((unsigned char *)buf)[i] = (unsigned char)(1 + fake_random(255)); /* never 0 */
-	return error;
-}
-
 _Noreturn void fake_die(const char *format, ...)
 {
 	char text[256];
@@ -64,14 +55,14 @@ static const uint64_t at_the_start =
 	1ull << FAKE_STREAM_OPEN | 1ull << FAKE_USER_FIND | 1ull << FAKE_CHROOT |
 	1ull << FAKE_USER_BECOME | 1ull << FAKE_CAGE_PRIVILEGES | 1ull << FAKE_CAGE_LANDLOCK |
 	1ull << FAKE_CAGE_SECCOMP | 1ull << FAKE_PTY_OPEN | 1ull << FAKE_STDIO_OPEN |
-	1ull << FAKE_LINK;
+	1ull << FAKE_LINK | 1ull << FAKE_TAP_OPEN;
 
 int fake_call(enum fake_call call)
 {
 	static const int errors[FAKE_CALLS] = { ENOENT, EMFILE, EMFILE, ENOSPC, EINVAL, EACCES,
 		ECONNREFUSED, EMFILE, ENOTSOCK, ECONNRESET, EPIPE, ENOMEM, EMFILE, EACCES, EIO, EIO,
 		EAGAIN, ENOENT, EIO, ENOENT, ENOENT, EPERM, EPERM, ENOSYS, ENOSYS, ENOENT, EBADF,
-		EEXIST, EACCES, EACCES, EIO };
+		EEXIST, EACCES, EACCES, ENOSPC, EPERM, EINVAL, EINVAL, EIO, EIO };
 
 	if (fake.caged && (at_the_start >> call & 1) != 0)
 		fake_die("call %d is only made before the cage is closed", call);
@@ -324,6 +315,7 @@ static bool readable(const struct object *o)
 	case LISTENER: return o->backlog_len > 0;
 	case SIGNALS: return state.signal_count > 0;
 	case IO_EVENT: return fake_io_done();
+	case TAP: return o->first;
 	default: return false;
 	}
 }
@@ -461,6 +453,7 @@ void fake_kill(void)
 	state.running = false;
 	fake_io_kill();
 	fake_files_kill();
+	fake_net_kill();
 	fake_maps_kill();
 	for (int i = 0; i < state.top; i++) {
 		state.fds[i].watched = false;
@@ -487,6 +480,7 @@ void fake_reset(uint64_t seed)
 		free(o);
 	}
 	fake_files_reset();
+	fake_net_reset();
 	memset(&fake, 0, offsetof(struct fake, log));
 	fake_log_clear();
 	fake.out_len = 0;

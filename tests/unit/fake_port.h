@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 #include "port.h"
+#include "spec/virtio_net.h"
 
 /* Calls that can be made to fail. FAKE_IO is the result of an I/O. */
 enum fake_call {
@@ -50,6 +51,11 @@ enum fake_call {
 	FAKE_LOG_OPEN,
 	FAKE_LOG_ROTATE,
 	FAKE_STREAM_WRITE,
+	FAKE_TAP_OPEN,
+	FAKE_TAP_OFFLOAD,
+	FAKE_TAP_ATTACH,
+	FAKE_TAP_SEND,
+	FAKE_TAP_RECV,
 	FAKE_CALLS
 };
 
@@ -208,5 +214,33 @@ void fake_power_loss(struct fake_image *image);
 void fake_file_new(const char *path, const char *text);
 void fake_stream_new(const char *path, bool endless);
 void fake_stream_feed(const char *path, const void *bytes, size_t len);
+
+/* What port_stream_write has written to a file (at most size bytes): its length. */
+size_t fake_stream_written(const char *path, void *bytes, size_t size);
+
+/* ---- taps ---- */
+
+/* One that is there, or is made when it is opened. Its kernel judges headers as Linux does. */
+struct fake_tap {
+	char name[16];
+	bool up;           /* true */
+	bool single;       /* it was made for one queue */
+	uint32_t has;      /* offloads of the kernel: all */
+	uint32_t offloads; /* as they were set last */
+	unsigned queues;   /* open ones */
+	unsigned attached; /* one bit each */
+	unsigned sets;     /* how often offloads were set */
+};
+struct fake_tap *fake_tap_new(const char *name);
+/* An inside descriptor of it, as one that was inherited; `vnet`: with the right flags. */
+int fake_tap_fd(struct fake_tap *tap, bool vnet);
+/* A frame for the guest, in a queue; hdr NULL: nothing left to do. */
+void fake_tap_frame(struct fake_tap *tap, unsigned queue, const struct virtio_net_hdr *hdr,
+	const void *bytes, size_t len);
+/* How many frames wait in a queue. */
+unsigned fake_tap_waiting(struct fake_tap *tap, unsigned queue);
+/* The next frame from the guest: its length, or -EAGAIN. What is not NULL is filled in. */
+int fake_tap_sent(struct fake_tap *tap, unsigned *queue, struct virtio_net_hdr *hdr, void *to,
+	size_t size);
 
 #endif

@@ -36,3 +36,19 @@ int port_datagrams_connect(int fd, const char *path)
 	(void)path;
 	return -EOPNOTSUPP;
 }
+
+void *port_reserve(size_t len)
+{
+	static _Alignas(16) char all[(size_t)CONFIG_VSOCK_CONNS * CONFIG_VSOCK_BUFFER];
+
+	return len <= sizeof(all) ? all : NULL;
+}
+
+int port_random(void *buf, size_t len)
+{
+	int error = fake_call(FAKE_RANDOM);
+
+	for (size_t i = 0; i < len && error == 0; i++)
+		((unsigned char *)buf)[i] = (unsigned char)(1 + fake_random(255)); /* never 0 */
+	return error;
+}

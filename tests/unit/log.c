@@ -47,7 +47,7 @@ CASE(a_long_line_is_cut_and_ends)
 	log_error(name, "%s", text);
 	CHECK(fake.log_len > 500 && fake.log_len <= 512);
 	CHECK(strchr(fake.log, '\n') == fake.log + fake.log_len - 1);
-	CHECK_EQ(strspn(fake.log + 7, "n"), 64);
+	CHECK_EQ(strspn(fake.log + 7, "n"), 128);
 }
 
 /* How many of n lines are allowed at this time. */

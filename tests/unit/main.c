@@ -125,6 +125,40 @@ CASE(config_files_that_are_wrong)
 	CHECK_TEXT(fake.log, "vubox: /nothing: cannot read: No such file or directory\n");
 }
 
+/* They count more than those of the file. */
+CASE(options_behind_a_config_file)
+{
+	fake_reset(1);
+	fake_file_new("/f", "rng -s /a --sandbox=full --chroot=/a --poll-us=0\n");
+	CHECK_EQ(rig_main("vubox --config=/f --chroot=/b --sandbox=off --stats=/stats"), FAKE_IDLE);
+	CHECK_TEXT(fake.root, "/b");
+	CHECK(!fake.caged);
+	CHECK_EQ(fake.calls[FAKE_LISTEN], 2);
+}
+
+static void wrong_behind_config(const char *line, const char *log)
+{
+	fake_reset(1);
+	fake_file_new("/f", "rng -s /a\n");
+	CHECK_EQ(rig_main(line), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 2);
+	CHECK_TEXT(fake.log, log);
+}
+
+CASE(what_belongs_to_a_device_is_not_behind_a_config_file)
+{
+	wrong_behind_config(
+		"vubox --config=/f -s /b", "vubox: --config: --socket-path belongs to a device\n");
+	wrong_behind_config(
+		"vubox --config /f --name=x", "vubox: --config: --name belongs to a device\n");
+	wrong_behind_config("vubox --config /f rng",
+		"vubox: --config: rng: no such option (see vubox DEVICE --help)\n");
+	fake_reset(1);
+	CHECK_EQ(rig_main("vubox --config=/f --help"), FAKE_EXITED);
+	CHECK_EQ(fake.exit_status, 0);
+	CHECK(strstr(fake.out, "usage: vubox DEVICE"));
+}
+
 CASE(a_config_file_is_text)
 {
 	fake_reset(1);
@@ -212,6 +246,39 @@ CASE(a_file_that_grows_is_announced)
 	CHECK_EQ(rig_run(), FAKE_IDLE);
 	CHECK_EQ(fake_recv(pair[0], &h, sizeof(h), NULL), sizeof(h));
 	CHECK_EQ(h.request, VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
+}
+
+CASE(it_says_when_all_is_served)
+{
+	char line[100] = "vubox rng -s /a -- rng -s /b --ready-fd=100 -- rng -s /c --ready-fd=100";
+	int fd, other;
+
+	fake_reset(1);
+	fd = fake_notify_new(PORT_NOTIFY_EVENT);
+	CHECK_EQ(fd, 100);
+	other = fake_dup(fd);
+	CHECK_EQ(rig_main(line), FAKE_IDLE);
+	CHECK_EQ(fake_notify_take(other), 1);
+	CHECK_EQ(fake.calls[FAKE_LISTEN], 3);
+}
+
+CASE(it_does_not_say_so_if_it_is_not)
+{
+	int other;
+
+	fake_reset(1);
+	other = fake_dup(fake_notify_new(PORT_NOTIFY_EVENT));
+	fake.fail_at[FAKE_LISTEN] = 2;
+	CHECK_EQ(rig_main("vubox rng -s /a -- rng -s /b --ready-fd=100"), FAKE_EXITED);
+	CHECK_EQ(fake_notify_take(other), 0);
+}
+
+CASE(nobody_to_say_it_to)
+{
+	CHECK_EQ(run("vubox rng -s /a --ready-fd=100"), 1);
+	CHECK_TEXT(
+		fake.log, "vubox: rng: --ready-fd=100: cannot write to it: Bad file descriptor\n");
+	CHECK_EQ(run("vubox rng -s /a --ready-fd=2"), 2);
 }
 
 /* ---- who it is, and the cage ---- */

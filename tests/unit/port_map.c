@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <stdio.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -193,10 +195,158 @@ CASE(huge_pages)
 	if (fd < 0 || ftruncate(fd, 1 << 30) < 0)
 		unit_skip("the kernel has no hugetlbfs");
 	CHECK_OK(port_map(&map, fd, (1 << 30) - 8192, 8192, true, &at));
-	CHECK(map.page > 4096 && map.len == map.page);
+	CHECK(map.page > 4096 && map.len == map.page && !map.shared);
 	/* If none are set aside, it is as if it were taken back at once. */
 	at[0] = 'x';
 	at[8191] = 'y';
 	CHECK_EQ(at[0], 'x');
 	port_unmap(&map);
+}
+
+/* ---- what several devices of one guest map ---- */
+
+static struct port_map maps[4];
+static char *p[4];
+
+/* Without births (before Linux 5.18), nothing is shared. */
+static void needs_births(void)
+{
+	int fd = file(1);
+
+	CHECK_OK(port_map(&map, fd, 0, 1, true, &at));
+	if (!map.shared)
+		unit_skip("the kernel does not say when files in memory were made");
+	port_unmap(&map);
+}
+
+/* Mappings of this process that are of the file. */
+static unsigned mapped(int fd)
+{
+	char line[512], what[64];
+	struct stat st;
+	unsigned n = 0;
+	FILE *f = fopen("/proc/self/maps", "r");
+
+	CHECK(f && fstat(fd, &st) == 0);
+	(void)snprintf(what, sizeof(what), " %llu ", (unsigned long long)st.st_ino);
+	while (fgets(line, sizeof(line), f))
+		n += strstr(line, what) != NULL;
+	(void)fclose(f);
+	return n;
+}
+
+CASE(the_same_place_is_mapped_once)
+{
+	int fd = file(16384);
+
+	needs_births();
+	for (unsigned i = 0; i < 4; i++)
+		CHECK_OK(port_map(&maps[i], fd, 100, 8000, true, &p[i]));
+	CHECK(p[0] == p[1] && p[1] == p[2] && p[2] == p[3]);
+	CHECK_EQ(mapped(fd), 1);
+	/* An offset in the same first page, and an end in the same last one. */
+	CHECK_OK(port_map(&map, fd, 200, 7900, true, &at));
+	CHECK(at == p[0] + 100);
+	port_unmap(&map);
+	for (unsigned i = 0; i < 4; i++) {
+		CHECK_EQ(mapped(fd), 1);
+		CHECK_EQ((unsigned char)p[3][60], (100 + 60) / 16);
+		port_unmap(&maps[i]);
+	}
+	CHECK_EQ(mapped(fd), 0);
+}
+
+CASE(another_descriptor_of_the_same_file)
+{
+	const char *path = unit_path(UNIT_MEMORY, "f");
+	int a = open(path, O_CREAT | O_RDWR, 0600), b;
+
+	needs_births();
+	CHECK_OK(ftruncate(a, 8192));
+	b = open(path, O_RDWR);
+	CHECK_OK(port_map(&maps[0], a, 0, 8192, true, &p[0]));
+	CHECK_OK(port_map(&maps[1], b, 0, 8192, true, &p[1]));
+	CHECK(p[0] == p[1]);
+	CHECK_OK(close(a));
+	CHECK_OK(close(b));
+}
+
+/* A descriptor that cannot be mapped is no way to what others have mapped. */
+CASE(a_descriptor_without_the_right_to_it)
+{
+	const char *path = unit_path(UNIT_MEMORY, "f");
+	int a = open(path, O_CREAT | O_RDWR, 0600);
+
+	CHECK_OK(ftruncate(a, 8192));
+	CHECK_OK(port_map(&maps[0], a, 0, 8192, true, &p[0]));
+	CHECK_EQ(port_map(&maps[1], open(path, O_RDONLY), 0, 8192, true, &p[1]), -EACCES);
+	CHECK_EQ(port_map(&maps[1], open(path, O_PATH), 0, 8192, true, &p[1]), -EBADF);
+	CHECK(!maps[1].base && maps[0].same == &maps[0]);
+	*p[0] = 'x';
+	CHECK_OK(close(a));
+}
+
+CASE(other_places_are_other_mappings)
+{
+	int fd = file(16384), same_bytes = file(16384);
+
+	CHECK_OK(port_map(&maps[0], fd, 0, 8192, true, &p[0]));
+	CHECK_OK(port_map(&maps[1], fd, 4096, 8192, true, &p[1]));
+	CHECK_OK(port_map(&maps[2], fd, 0, 4096, true, &p[2]));
+	CHECK_OK(port_map(&maps[3], same_bytes, 0, 8192, true, &p[3]));
+	CHECK_OK(port_map(&map, fd, 0, 8192, false, &at));
+	CHECK(p[0] != p[1] && p[0] != p[2] && p[0] != p[3] && p[0] != at);
+	*p[0] = 'x';
+	CHECK(*p[2] == 'x' && *p[3] == 0 && *at == 'x');
+}
+
+/* It grows, and is written to, as guests' memory is. */
+CASE(a_file_that_has_changed_since_is_the_same)
+{
+	int fd = file(8192);
+
+	needs_births();
+	CHECK_OK(port_map(&maps[0], fd, 0, 4096, true, &p[0]));
+	usleep(20000);
+	*p[0] = 'x';
+	CHECK_OK(ftruncate(fd, 12288));
+	CHECK_OK(port_map(&maps[1], fd, 0, 4096, true, &p[1]));
+	CHECK(p[0] == p[1]);
+}
+
+/* As if its inode had been given out anew. */
+CASE(a_file_of_another_birth_is_another)
+{
+	int fd = file(4096);
+
+	needs_births();
+	CHECK_OK(port_map(&maps[0], fd, 0, 4096, true, &p[0]));
+	maps[0].born[0] ^= 1;
+	CHECK_OK(port_map(&maps[1], fd, 0, 4096, true, &p[1]));
+	CHECK(p[0] != p[1]);
+	maps[0].born[0] ^= 1;
+	maps[1].inode++;
+	CHECK_OK(port_map(&maps[2], fd, 0, 4096, true, &p[2]));
+	CHECK(p[2] == p[0]);
+}
+
+CASE(a_hit_is_of_all_that_share_the_mapping)
+{
+	int fd = file(8192);
+
+	needs_births();
+	for (unsigned i = 0; i < 3; i++)
+		CHECK_OK(port_map(&maps[i], fd, 0, 8192, true, &p[i]));
+	CHECK_OK(ftruncate(fd, 0));
+	CHECK_EQ(p[1][5000], 0);
+	CHECK(maps[0].hit && maps[1].hit && maps[2].hit && port_map_hits());
+	/* What was hit has pages that are nobody's: who comes now gets none of them. */
+	CHECK_OK(ftruncate(fd, 8192));
+	CHECK_OK(port_map(&maps[3], fd, 0, 8192, true, &p[3]));
+	CHECK(p[3] != p[0] && !maps[3].hit);
+	port_unmap(&maps[1]);
+	port_unmap(&maps[0]);
+	CHECK_EQ(p[2][5000], 0);
+	port_unmap(&maps[2]);
+	CHECK_EQ(mapped(fd), 1);
 }

@@ -179,6 +179,8 @@ CASE(signals_are_events)
 	CHECK_OK(port_wait_add(fd, 1, PORT_LEVEL));
 	CHECK_EQ(port_wait(&token, 1, -1), 1);
 	CHECK_EQ(port_signals_next(fd), PORT_SIGNAL_END);
+	CHECK_OK(kill(getpid(), SIGUSR1));
+	CHECK_EQ(port_signals_next(fd), PORT_SIGNAL_TELL);
 	CHECK_OK(kill(getpid(), SIGINT));
 	CHECK_EQ(port_signals_next(fd), PORT_SIGNAL_END);
 	CHECK_EQ(port_signals_next(fd), PORT_SIGNAL_NONE);
@@ -249,4 +251,23 @@ CASE(what_is_opened_is_not_inherited)
 	fds[2] = port_signals_open();
 	for (unsigned i = 0; i < 3; i++)
 		CHECK_EQ(fcntl(fds[i], F_GETFD) & FD_CLOEXEC, FD_CLOEXEC);
+}
+
+CASE(whoever_waits_until_all_is_served)
+{
+	int ends[2], own[2];
+	char byte = 0;
+
+	CHECK_OK(pipe(ends));
+	CHECK_OK(pipe2(own, O_CLOEXEC));
+	CHECK_EQ(port_ready_check(9999), -EBADF);
+	CHECK_EQ(port_ready_check(ends[0]), -EBADF); /* nobody writes there */
+	CHECK_EQ(port_ready_check(own[1]), -EBADF);  /* ours, and for something else */
+	CHECK_OK(port_ready_check(ends[1]));
+	CHECK_EQ(fcntl(ends[1], F_GETFD), FD_CLOEXEC);
+	port_ready(ends[1]);
+	CHECK_EQ(read(ends[0], &byte, 1), 1);
+	CHECK_EQ(byte, '\n');
+	CHECK_EQ(read(ends[0], &byte, 1), 0);
+	CHECK_EQ(fcntl(ends[1], F_GETFD), -1);
 }
