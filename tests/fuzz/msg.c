@@ -356,7 +356,7 @@ static void fail_host(struct input *in)
 	uint8_t how = take8(in);
 
 	fake.fail_one_in = how % 16;
-	fake.fail_mask = how & 0x80 ? UINT32_MAX : 1u << FAKE_IO;
+	fake.fail_mask = how & 0x80 ? UINT32_MAX : 1ull << FAKE_IO;
 }
 
 static void step(struct input *in)

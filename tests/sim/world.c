@@ -66,11 +66,11 @@ static void make_faults(void)
 	w.io_fails = one_in(6);
 	fake.fail_one_in = 10 + fake_random(40);
 	if (w.faults)
-		fake.fail_mask = 1u << FAKE_RECV | 1u << FAKE_SEND | 1u << FAKE_MAP |
-				 1u << FAKE_ACCEPT | 1u << FAKE_NOTIFY_TAKE |
-				 1u << FAKE_SHARED_FILE | 1u << FAKE_CONNECT | 1u << FAKE_WAIT_ADD;
+		fake.fail_mask = 1ull << FAKE_RECV | 1ull << FAKE_SEND | 1ull << FAKE_MAP |
+				 1ull << FAKE_ACCEPT | 1ull << FAKE_NOTIFY_TAKE |
+				 1ull << FAKE_SHARED_FILE | 1ull << FAKE_CONNECT | 1ull << FAKE_WAIT_ADD;
 	if (w.io_fails)
-		fake.fail_mask |= 1u << FAKE_IO | 1u << FAKE_RANDOM | 1u << FAKE_STREAM_READ;
+		fake.fail_mask |= 1ull << FAKE_IO | 1ull << FAKE_RANDOM | 1ull << FAKE_STREAM_READ;
 }
 
 /* A death, now and then: at an access to memory, or a store or call. */

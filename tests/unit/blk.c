@@ -324,7 +324,7 @@ CASE(many_at_once_come_back_each_once)
 
 	start();
 	fake.io_delay_ns = 1000000;
-	fake.fail_mask = 1u << FAKE_IO;
+	fake.fail_mask = 1ull << FAKE_IO;
 	fake.fail_one_in = 4;
 	put_header(VIRTIO_BLK_T_IN, 2);
 	for (unsigned i = 0; i < 80; i++)

@@ -88,4 +88,7 @@ void fake_files_reset(void);
 void fake_net_kill(void);
 void fake_net_reset(void);
 
+/* port_stream_write, to a log, a terminal or a socket. */
+int fake_terminal_write(int fd, const void *buf, size_t len);
+
 #endif

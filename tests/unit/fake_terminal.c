@@ -146,14 +146,11 @@ static int log_write(struct fake_image *file, const void *buf, size_t len)
 	return (int)len;
 }
 
-int port_stream_write(int fd, const void *buf, size_t len)
+int fake_terminal_write(int fd, const void *buf, size_t len)
 {
 	struct object *o = fake_fd(fd)->object;
-	int error = fake_call(FAKE_STREAM_WRITE);
 	size_t room;
 
-	if (error < 0)
-		return error;
 	for (unsigned i = 0; i < LOGS_MAX; i++)
 		if (state.logs[i].fd == fd)
 			return log_write(state.logs[i].file, buf, len);

@@ -36,7 +36,7 @@ CASE(a_tap_that_refuses_offloads)
 	fake_reset(1);
 	tap = fake_tap_new("t0");
 	CHECK_EQ(rig_main("vubox net -s /s --tap=t0"), FAKE_IDLE);
-	fake.fail_mask = 1u << FAKE_TAP_OFFLOAD | 1u << FAKE_TAP_ATTACH;
+	fake.fail_mask = 1ull << FAKE_TAP_OFFLOAD | 1ull << FAKE_TAP_ATTACH;
 	fake.fail_one_in = 1;
 	connect(ALL_TAKES);
 	CHECK(fake_log_has("net: t0: cannot set its offloads: "));
@@ -110,7 +110,7 @@ CASE(a_queue_that_cannot_be_attached)
 	fake_reset(1);
 	tap = fake_tap_new("t0");
 	CHECK_EQ(rig_main("vubox net -s /s --tap=t0 --num-queues=2"), FAKE_IDLE);
-	fake.fail_mask = 1u << FAKE_TAP_OFFLOAD | 1u << FAKE_TAP_ATTACH;
+	fake.fail_mask = 1ull << FAKE_TAP_OFFLOAD | 1ull << FAKE_TAP_ATTACH;
 	fake.fail_one_in = 1;
 	connect_pairs();
 	CHECK(fake_log_has("net: t0: cannot "));

@@ -116,7 +116,7 @@ static void cannot_be_written(bool in_pieces)
 	start();
 	fake.in_pieces = in_pieces;
 	for (unsigned i = 0; i < 60; i++) {
-		fake.fail_mask = i >= 10 && i < 40 ? 1u << FAKE_STREAM_WRITE : 0;
+		fake.fail_mask = i >= 10 && i < 40 ? 1ull << FAKE_STREAM_WRITE : 0;
 		fake.fail_one_in = 1;
 		gets(i, 20000);
 		sends(i, 20000);

@@ -180,7 +180,7 @@ CASE(a_frame_in_many_pieces)
 CASE(a_tap_that_takes_nothing_costs_the_frame)
 {
 	start(0);
-	fake.fail_mask = 1u << FAKE_TAP_SEND;
+	fake.fail_mask = 1ull << FAKE_TAP_SEND;
 	fake.fail_one_in = 1;
 	for (unsigned i = 0; i < 50; i++)
 		nic_send(&nic, NULL, nic_frame(BROADCAST, OUR_MAC, i, 60), 60);

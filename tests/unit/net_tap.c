@@ -411,7 +411,7 @@ CASE(a_tap_that_cannot_be_read)
 {
 	start(0);
 	nic_offer(&nic, 4);
-	fake.fail_mask = 1u << FAKE_TAP_RECV;
+	fake.fail_mask = 1ull << FAKE_TAP_RECV;
 	fake.fail_one_in = 1;
 	fake.fail_error = -EBADFD;
 	arrives(1, 100);
