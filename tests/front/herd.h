@@ -1,6 +1,7 @@
 /*
- * Several devices of one process and one guest: disks first, then entropy, two networks and sockets.
- * Each has a connection of its own, and a queue and slots of its own in the memory that they share.
+ * Several devices of one process and one guest: disks first, then entropy, two networks and
+ * sockets. Each has a connection of its own, and a queue and slots of its own in the memory that
+ * they share.
  */
 #ifndef VUBOX_TESTS_HERD_H
 #define VUBOX_TESTS_HERD_H
