@@ -19,6 +19,10 @@ const char *herd_socket(unsigned i)
 	return harness_path(herd_text("%s%u", "s", i));
 }
 
+/* Disks, entropy, and others that have nothing to do. */
+static const char *const kinds[HERD_MAX] = { "blk", "blk", "blk", "blk", "rng", "net", "net",
+	"vsock" };
+
 void herd_serve(struct herd *h, unsigned count, const char *const *more)
 {
 	const char *words[80];
@@ -27,12 +31,17 @@ void herd_serve(struct herd *h, unsigned count, const char *const *more)
 	for (unsigned i = 0; i < count; i++) {
 		if (i > 0)
 			words[n++] = "--";
-		words[n++] = i < HERD_DISKS ? "blk" : "rng";
+		words[n++] = kinds[i];
 		words[n++] = herd_text("--socket-path=%s", herd_socket(i), 0);
-		if (i >= HERD_DISKS)
-			continue;
-		h->images[i] = harness_file(herd_text("%s%u", "image", i), RIG_DISK_BYTES);
-		words[n++] = herd_text("--blk-file=%s", h->images[i], 0);
+		if (i < HERD_DISKS) {
+			h->images[i] = harness_file(herd_text("%s%u", "image", i), RIG_DISK_BYTES);
+			words[n++] = herd_text("--blk-file=%s", h->images[i], 0);
+		} else if (strcmp(kinds[i], "net") == 0) {
+			words[n++] = "--bridge=lan";
+		} else if (strcmp(kinds[i], "vsock") == 0) {
+			words[n++] = "--guest-cid=42";
+			words[n++] = herd_text("--uds-path=%s", harness_path("guest"), 0);
+		}
 	}
 	for (; more && *more; more++)
 		words[n++] = *more;
@@ -104,6 +113,8 @@ void herd_works(struct herd *h, unsigned i)
 {
 	if (h->rigs[i].image)
 		writes_and_reads(&h->rigs[i]);
-	else
+	else if (i == HERD_DISKS)
 		draws(&h->rigs[i]);
+	else
+		CHECK_EQ(front_settle(&h->rigs[i].front), 0);
 }

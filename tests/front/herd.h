@@ -1,6 +1,7 @@
 /*
- * Several devices of one process and one guest: disks first, then entropy. Each has a connection of
- * its own, and a queue and slots of its own in the memory that they share.
+ * Several devices of one process and one guest: disks first, then entropy, two networks and
+ * sockets. Each has a connection of its own, and a queue and slots of its own in the memory that
+ * they share.
  */
 #ifndef VUBOX_TESTS_HERD_H
 #define VUBOX_TESTS_HERD_H
@@ -25,7 +26,7 @@ const char *herd_socket(unsigned i);
 void herd_guest(struct herd *h);
 /* Device i connects: memory, and a running queue. */
 void herd_come(struct herd *h, unsigned i);
-/* Two requests to a disk, or one for entropy. */
+/* Two requests to a disk, one for entropy; of the others, that they answer. */
 void herd_works(struct herd *h, unsigned i);
 
 #endif

@@ -63,6 +63,68 @@ static void counters_of_each(const char *with)
 	CHECK(access(path, F_OK) != 0);
 }
 
+/* ---- what is counted of one queue ---- */
+
+static struct rig r;
+static const char *r_stats;
+
+static void serve_one(void)
+{
+	r_stats = harness_path("stats");
+	rig_serve(&r, RIG_DISK_BYTES,
+		(const char *const[]){ herd_text("--stats=%s", r_stats, 0), NULL });
+	rig_negotiate(&r, ~0ull, ~0ull);
+	rig_run(&r);
+}
+
+static unsigned long long counter(const char *name)
+{
+	const char *word = herd_text("\"%s\":", name, 0), *at = strstr(stats(r_stats), word);
+	unsigned long long n = 0;
+
+	CHECK(at && sscanf(at + strlen(word), "%llu", &n) == 1);
+	return n;
+}
+
+static void requests_bytes_and_errors(const char *with)
+{
+	static unsigned char data[4096];
+
+	(void)with;
+	serve_one();
+	for (unsigned i = 0; i < 5; i++) {
+		CHECK_EQ(counter("requests"), i);
+		CHECK_EQ(counter("bytes"), i * (16 + 4096 + 1)); /* header, data, status */
+		CHECK_EQ(rig_blk(&r, i % 2 ? BLK_OUT : BLK_IN, 0, data, 4096), BLK_OK);
+	}
+	CHECK_EQ(counter("errors"), 0);
+	CHECK_EQ(rig_blk(&r, BLK_IN, RIG_DISK_BYTES / BLK_SECTOR, data, 512), BLK_IOERR);
+	CHECK_EQ(counter("errors"), 1);
+	CHECK_EQ(counter("requests"), 6);
+	CHECK(counter("kicks") >= 1);
+	CHECK(counter("calls") >= 1);
+	CHECK_EQ(counter("breaks"), 0);
+	CHECK_EQ(counter("in_flight"), 0);
+	/* They are of the process: a front-end that goes takes nothing along. */
+	rig_disconnect(&r);
+	rig_negotiate(&r, ~0ull, ~0ull);
+	CHECK_EQ(counter("requests"), 6);
+}
+
+static void a_queue_that_breaks(const char *with)
+{
+	struct driver_buffer nothing = { RIG_GUEST, 0, false };
+	struct driver_chain chain = { .buffers = &nothing, .count = 1 };
+
+	(void)with;
+	serve_one();
+	CHECK(driver_add(&r.queues[0].driver, &chain) >= 0);
+	front_queue_offer(&r.queues[0]);
+	UNTIL(counter("breaks") == 1);
+	CHECK(strstr(stats(r_stats), "\"broken\":true"));
+	CHECK_EQ(counter("requests"), 0);
+}
+
 /* Clients that come and go, and some that never read, are no burden. */
 static void clients_of_all_kinds(const char *with)
 {
@@ -96,6 +158,8 @@ static void clients_of_all_kinds(const char *with)
 
 static const struct harness_case cases[] = {
 	CASE(counters_of_each),
+	CASE_OF_EACH_FORMAT(requests_bytes_and_errors),
+	CASE_OF_EACH_FORMAT(a_queue_that_breaks),
 	CASE(clients_of_all_kinds),
 };
 

@@ -226,6 +226,8 @@ static void a_front_end_that_comes_again(const char *with)
 		while (nic_post(&nic, NULL, frame, 500))
 			;
 		nic_close(&nic);
+		/* Until it knows that this guest is gone, the frame may still be given to it. */
+		UNTIL(vubox_fds(&vubox) < fds);
 		CHECK(wire_send(NULL, frame, 500));
 		open_nic(i % 2 ? MERGE : MERGE | NIC_OFFLOADS, i % 3 ? 4096 : 300);
 		nic_offer(&nic);
