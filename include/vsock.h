@@ -8,6 +8,7 @@
 #include "device.h"
 #include "loop.h"
 #include "spec/virtio_vsock.h"
+#include "window.h"
 
 struct vsock_conn;
 
@@ -147,10 +148,11 @@ void vsock_conn_reset(struct vsock_conn *c);
 bool vsock_conn_packet(
 	struct vsock *v, const struct vsock_packet *p, struct source all, struct reader *data);
 /*
- * Writes the next packet for the guest: how many bytes, or 0 if there is none after all. `to` and
- * `all` are the whole buffer, which has room for a header and is all there.
+ * Writes the next packet for the guest into the window's first buffer, which has room for a header
+ * and is all there: how many bytes, or 0 if there is none after all. If there is data for more than
+ * one buffer, those before the last one are given back already, and that is the first then.
  */
-uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all);
+uint32_t vsock_conn_next(struct vsock *v, struct window *w);
 /* The guest is gone: so are its connections. */
 void vsock_conn_forget(const struct vsock *v);
 

@@ -13,7 +13,6 @@
 #include "panic.h"
 #include "spec/virtio.h"
 #include "vsock.h"
-#include "window.h"
 
 enum { QUEUES = 3, QUEUE_SIZE_MAX = CONFIG_RING_SIZE_MAX };
 enum { HEADER = sizeof(struct virtio_vsock_hdr), UDS_PATH_MAX = 107 - 11 };
@@ -236,12 +235,12 @@ static bool vsock_has_more(const struct vsock *v)
 }
 
 /* The next packet, whoever has one: as vsock_conn_next. */
-static uint32_t vsock_next(struct vsock *v, struct writer *to, struct sink all)
+static uint32_t vsock_next(struct vsock *v, struct window *w)
 {
 	if (v->reply_count > 0)
-		return vsock_put_reply(v, to);
+		return vsock_put_reply(v, &w->first->out);
 	v->sibling_next = vsock_sibling_has(v) && (!v->sibling_next || !v->first);
-	return v->sibling_next ? vsock_sibling_next(v, to) : vsock_conn_next(v, to, all);
+	return v->sibling_next ? vsock_sibling_next(v, &w->first->out) : vsock_conn_next(v, w);
 }
 
 /* Fills the window's chain: 1, or (it has broken the queue) 0. */
@@ -258,8 +257,8 @@ static int vsock_fill(struct vsock *v, struct window *w)
 		request_break(req, "a receive buffer that no packet can be in");
 		return 0;
 	}
-	while (written == 0 && vsock_has_more(v))
-		written = vsock_next(v, &req->out, all);
+	while (written == 0 && w->first && vsock_has_more(v))
+		written = vsock_next(v, w);
 	if (written > 0)
 		request_done(window_take(w), written);
 	window_close(w);

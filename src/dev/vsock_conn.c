@@ -13,6 +13,7 @@
 #include "vsock.h"
 
 enum { HASHES = 256, HEADER = sizeof(struct virtio_vsock_hdr), PATH_MAX_BYTES = 108 };
+enum { READ_BYTES = 64 << 10 }; /* at once, of one connection */
 /* What the other side must say so soon; how often we look. */
 #define PATIENCE_NS 10000000000ull
 #define LOOK_NS     1000000000ull
@@ -354,17 +355,57 @@ static uint32_t conn_put_wanted(struct vsock_conn *c, struct writer *to)
 	return conn_put(c, to, op, op == VIRTIO_VSOCK_OP_SHUTDOWN ? c->is_shut : 0, 0);
 }
 
-/* Reads into the buffer: bytes with the header, or 0 if there is nothing now. */
-static uint32_t conn_put_data(struct vsock_conn *c, struct writer *to, struct sink all)
+/* Lists the room behind the headers of the window's buffers: how many spans. */
+static uint32_t list_room(const struct window *w, struct span list[PORT_PEER_SPANS])
 {
-	uint32_t len = (uint32_t)num_min(conn_credit(c), writer_left(to) - HEADER);
-	bool whole = false, messages = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
-	int n = messages ? port_peer_read_message(c->fd, all, HEADER, len, &whole)
-			 : port_peer_read(c->fd, all, HEADER, len);
+	uint32_t count = 0, n = 1;
 
+	for (const struct request *r = w->first; r && n > 0 && count < PORT_PEER_SPANS;
+		r = r->next) {
+		/* One that is no use is for vsock_fill to judge, when it is the first. */
+		n = r->chain.readable > 0
+			    ? 0
+			    : writer_list(&r->out, HEADER, list + count, PORT_PEER_SPANS - count);
+		count += n;
+	}
+	return count;
+}
+
+/* So many bytes are in the window's buffers: a packet each. As vsock_conn_next. */
+static uint32_t conn_put_packets(struct vsock_conn *c, struct window *w, uint32_t len, bool whole)
+{
+	for (;;) {
+		struct writer *to = &w->first->out;
+		uint32_t part = (uint32_t)num_min(len, writer_left(to) - HEADER), written;
+
+		len -= part;
+		written = conn_put(c, to, VIRTIO_VSOCK_OP_RW,
+			whole && len == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0, part);
+		if (len == 0)
+			return written;
+		request_done(window_take(w), written);
+	}
+}
+
+/*
+ * Reads into as many buffers as there is data for, by one call: drivers have buffers of a page. As
+ * vsock_conn_next.
+ */
+static uint32_t conn_put_data(struct vsock_conn *c, struct window *w)
+{
+	uint32_t len = (uint32_t)num_min(conn_credit(c), READ_BYTES);
+	bool whole = false, messages = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
+	struct span list[PORT_PEER_SPANS];
+	struct sink room = { list, 0 };
+	int n;
+
+	if (window_fill(w, (uint64_t)len + HEADER) == -EINVAL)
+		return 0;
+	room.count = list_room(w, list);
+	n = messages ? port_peer_read_message(c->fd, room, 0, len, &whole)
+		     : port_peer_read(c->fd, room, 0, len);
 	if (n > 0)
-		return conn_put(
-			c, to, VIRTIO_VSOCK_OP_RW, whole ? VIRTIO_VSOCK_SEQ_EOM : 0, (uint32_t)n);
+		return conn_put_packets(c, w, (uint32_t)n, whole);
 	c->readable = n != -EAGAIN;
 	if (n == 0)
 		vsock_host_ended(c);
@@ -373,16 +414,16 @@ static uint32_t conn_put_data(struct vsock_conn *c, struct writer *to, struct si
 	return 0;
 }
 
-uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all)
+uint32_t vsock_conn_next(struct vsock *v, struct window *w)
 {
 	struct vsock_conn *c = v->first;
 	uint32_t written = 0;
 
 	list_remove(c);
 	if (conn_has_data(c) && c->wants == 0)
-		written = conn_put_data(c, to, all);
-	if (written == 0 && c->wants != 0)
-		written = conn_put_wanted(c, to);
+		written = conn_put_data(c, w);
+	if (written == 0 && c->wants != 0 && w->first)
+		written = conn_put_wanted(c, &w->first->out);
 	if (c->stage == VSOCK_RESET && c->wants == 0)
 		vsock_conn_drop(c);
 	else
