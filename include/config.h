@@ -93,6 +93,7 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #ifndef CONFIG_VSOCK_PACKET
 #define CONFIG_VSOCK_PACKET (72 << 10)
 #endif
+_Static_assert(CONFIG_VSOCK_CONNS >= CONFIG_DEVICES_MAX, "each device has some");
 _Static_assert((CONFIG_VSOCK_BUFFER & (CONFIG_VSOCK_BUFFER - 1)) == 0, "a ring of bytes");
 
 /* Things that the loop watches: a kick a queue, and a few for each device. */

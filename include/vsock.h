@@ -75,6 +75,7 @@ struct vsock {
 	struct port_socket_id id;
 	struct loop_timer rest;
 	struct log_limit limit;
+	uint32_t conns;
 
 	/* From here on it belongs to the guest's present life (vsock_forget). */
 	uint64_t features;
@@ -90,6 +91,10 @@ struct vsock {
 
 /* ---- vsock.c ---- */
 
+/* Whether the driver has agreed on this type of sockets. */
+bool vsock_has_type(const struct vsock *v, uint16_t type);
+/* Connections that each guest may have. */
+uint32_t vsock_quota(void);
 /* The receive queue has work, or may have. */
 void vsock_ready(struct vsock *v);
 /* Transmit queues that wait for this guest go on. */

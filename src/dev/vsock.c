@@ -30,6 +30,11 @@ static struct {
 	uint32_t count;
 } state;
 
+uint32_t vsock_quota(void)
+{
+	return CONFIG_VSOCK_CONNS / state.count;
+}
+
 /* ---- opening ---- */
 
 static struct vsock *vsock_find(uint64_t cid)
@@ -308,7 +313,7 @@ static struct vsock_packet vsock_packet(const struct virtio_vsock_hdr *h)
 	};
 }
 
-static bool vsock_has_type(const struct vsock *v, uint16_t type)
+bool vsock_has_type(const struct vsock *v, uint16_t type)
 {
 	return type == VIRTIO_VSOCK_TYPE_STREAM ||
 	       (type == VIRTIO_VSOCK_TYPE_SEQPACKET &&
@@ -321,13 +326,14 @@ static bool vsock_judge(struct vsock *v, const struct virtio_vsock_hdr *h,
 {
 	struct vsock *sibling;
 
-	if (p->src_cid != v->cid || p->len > reader_left(data) || !vsock_has_type(v, p->type))
+	if (p->src_cid != v->cid)
 		return false;
 	if (p->dst_cid == VIRTIO_VSOCK_CID_HOST)
 		return vsock_conn_packet(v, p, all, data);
 	sibling = vsock_find(p->dst_cid);
-	return sibling && sibling != v && vsock_begin(sibling) &&
-	       vsock_has_type(sibling, p->type) && vsock_sibling_put(v, sibling, p, h, data);
+	return sibling && sibling != v && vsock_begin(sibling) && p->len <= reader_left(data) &&
+	       vsock_has_type(v, p->type) && vsock_has_type(sibling, p->type) &&
+	       vsock_sibling_put(v, sibling, p, h, data);
 }
 
 static void vsock_take(struct vsock *v, struct request *req)

@@ -74,12 +74,16 @@ struct vsock_conn *vsock_conn_new(struct vsock *v)
 {
 	struct vsock_conn *c = state.free;
 
+	/* No guest takes those of another. */
+	if (v->conns >= vsock_quota())
+		return NULL;
 	if (c)
 		state.free = c->same;
 	else if (state.touched < CONFIG_VSOCK_CONNS)
 		c = &state.conns[state.touched++];
 	else
 		return NULL;
+	v->conns++;
 	*c = (struct vsock_conn){ .vsock = v, .fd = -1, .type = VIRTIO_VSOCK_TYPE_STREAM };
 	return c;
 }
@@ -151,6 +155,7 @@ void vsock_conn_drop(struct vsock_conn *c)
 	if (is_hashed(c))
 		hash_remove(c);
 	list_remove(c);
+	c->vsock->conns--;
 	*c = (struct vsock_conn){ .same = state.free };
 	state.free = c;
 }
@@ -312,14 +317,16 @@ bool vsock_conn_packet(
 	}
 	if (!c)
 		return p->op == VIRTIO_VSOCK_OP_RST ||
-		       (p->op == VIRTIO_VSOCK_OP_REQUEST && conn_connect(v, p));
+		       (p->op == VIRTIO_VSOCK_OP_REQUEST && vsock_has_type(v, p->type) &&
+			       conn_connect(v, p));
 	if (p->op == VIRTIO_VSOCK_OP_RST) {
 		vsock_conn_drop(c);
 		return true;
 	}
-	if (c->type != p->type)
-		return false;
-	conn_packet(c, p, all, data);
+	if (c->type != p->type || p->len > reader_left(data))
+		vsock_conn_reset(c); /* the host hears of it, too */
+	else
+		conn_packet(c, p, all, data);
 	if (c->stage != VSOCK_FREE)
 		vsock_conn_offer(c);
 	return true;

@@ -140,8 +140,8 @@ void vsock_host_accept(struct vsock *v, int fd)
 
 	if (!c) {
 		if (log_allow(&v->limit, v->dev->name))
-			log_error(v->dev->name, "%s: turned away: there are %d connections already",
-				v->path, CONFIG_VSOCK_CONNS);
+			log_error(v->dev->name, "%s: turned away: there are %u connections already",
+				v->path, v->conns);
 		port_close(fd);
 		return;
 	}
