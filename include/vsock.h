@@ -12,6 +12,31 @@
 
 struct vsock_conn;
 
+/* ---- vsock_buffer.c: blocks for what a unix socket does not take now ---- */
+
+/* Zero is one that is not open. */
+struct vsock_buffer {
+	uint32_t bytes;
+	uint32_t whole;           /* messages that are complete */
+	uint16_t first, last;     /* of its blocks */
+	uint16_t blocks, granted; /* that it has, and that it may have */
+	uint16_t at, end;         /* the next byte of the first; behind the last byte of the last */
+	bool messages;
+};
+
+void vsock_buffer_open(struct vsock_buffer *b, bool messages);
+void vsock_buffer_close(struct vsock_buffer *b);
+/* So many bytes have room in it, whatever others do. */
+uint32_t vsock_buffer_size(const struct vsock_buffer *b);
+/* Whether it has something that can be written. */
+bool vsock_buffer_has_more(const struct vsock_buffer *b);
+/* Puts so many bytes into it, for which it has room. False: they cannot be read. */
+bool vsock_buffer_put(struct vsock_buffer *b, struct reader *from, uint32_t len, bool end);
+/* Writes what it can. 0: all of it, but for a message without an end; or -EAGAIN, or -errno. */
+int vsock_buffer_flush(struct vsock_buffer *b, int fd);
+
+/* ---- */
+
 /* A header of the guest, judged: its ports, and what it says. */
 struct vsock_packet {
 	uint64_t src_cid, dst_cid;
@@ -51,9 +76,7 @@ struct vsock_conn {
 	uint32_t buf_alloc, fwd_cnt, sent;
 	uint32_t received, forwarded, told;
 
-	/* What the unix socket did not take, of a ring. A message has its length before it. */
-	uint32_t held_at, held;
-	uint32_t part; /* … and the end of this is the beginning of a message */
+	struct vsock_buffer held; /* what the unix socket did not take */
 };
 
 /* Replies to what belongs to no connection: how many wait for the guest's buffers at most. */
@@ -130,8 +153,6 @@ void vsock_host_ended(struct vsock_conn *c);
 
 /* ---- vsock_conn.c: connections between the guest and the host ---- */
 
-/* Its place in the table of connections. */
-uint32_t vsock_conn_index(const struct vsock_conn *c);
 /* One that is nobody's yet: its stage is to be set. NULL: there are too many. */
 struct vsock_conn *vsock_conn_new(struct vsock *v);
 struct vsock_conn *vsock_conn_find(const struct vsock *v, uint32_t guest_port, uint32_t host_port);

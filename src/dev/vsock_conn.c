@@ -27,11 +27,6 @@ static struct {
 	struct loop_timer patience;
 } state;
 
-uint32_t vsock_conn_index(const struct vsock_conn *c)
-{
-	return (uint32_t)(c - state.conns);
-}
-
 /* ---- the table ---- */
 
 static struct vsock_conn **hash_of(uint32_t guest_port, uint32_t host_port)
@@ -230,6 +225,7 @@ static bool conn_connect(struct vsock *v, const struct vsock_packet *p)
 		return false;
 	}
 	c->stage = VSOCK_OPEN;
+	vsock_buffer_open(&c->held, p->type == VIRTIO_VSOCK_TYPE_SEQPACKET);
 	c->guest_port = p->guest_port;
 	c->host_port = p->peer_port;
 	c->buf_alloc = p->buf_alloc;
@@ -259,12 +255,12 @@ static void conn_shutdown(struct vsock_conn *c, uint32_t flags)
 	c->shut |= new;
 	if ((new &VIRTIO_VSOCK_SHUTDOWN_RCV) != 0)
 		port_peer_shut(c->fd, PORT_PEER_READS);
-	if ((new &VIRTIO_VSOCK_SHUTDOWN_SEND) != 0 && c->held == 0)
+	if ((new &VIRTIO_VSOCK_SHUTDOWN_SEND) != 0 && c->held.bytes == 0)
 		port_peer_shut(c->fd, PORT_PEER_WRITES);
 	if (c->shut != SHUT_BOTH)
 		return;
 	/* What is kept for the host still goes to it. */
-	if (c->held > c->part)
+	if (vsock_buffer_has_more(&c->held))
 		conn_leave(c);
 	else
 		vsock_conn_reset(c);
