@@ -89,11 +89,18 @@ _Static_assert(CONFIG_PAYLOAD_MAX >= 8 + 8 * 256, "the longest message of the sp
 #ifndef CONFIG_VSOCK_BUFFER
 #define CONFIG_VSOCK_BUFFER (128 << 10)
 #endif
+/* Blocks of 4 KiB for these buffers, two or more for each; those never used take no memory. */
+#ifndef CONFIG_VSOCK_BLOCKS
+#define CONFIG_VSOCK_BLOCKS (4 * CONFIG_VSOCK_CONNS)
+#endif
+_Static_assert(CONFIG_VSOCK_BLOCKS >= 2 * CONFIG_VSOCK_CONNS && CONFIG_VSOCK_BLOCKS < 65536,
+	"two for each, and a number has 16 bits");
 /* The largest packet from guest to guest, with its header: Linux has 64 KiB, or 17 pages. */
 #ifndef CONFIG_VSOCK_PACKET
 #define CONFIG_VSOCK_PACKET (72 << 10)
 #endif
-_Static_assert((CONFIG_VSOCK_BUFFER & (CONFIG_VSOCK_BUFFER - 1)) == 0, "a ring of bytes");
+_Static_assert(CONFIG_VSOCK_CONNS >= CONFIG_DEVICES_MAX, "each device has some");
+_Static_assert(CONFIG_VSOCK_BUFFER % 4096 == 0 && CONFIG_VSOCK_BUFFER >= 4096, "blocks");
 
 /* Things that the loop watches: a kick a queue, and a few for each device. */
 #ifndef CONFIG_WATCHES_MAX

@@ -188,7 +188,7 @@ int port_peer_read(int fd, struct sink to, uint32_t skip, uint32_t len);
 int port_peer_read_message(int fd, struct sink to, uint32_t skip, uint32_t len, bool *whole);
 /* Writes so many bytes, from the spans behind their first `skip`: how many were taken. */
 int port_peer_write(int fd, struct source from, uint32_t skip, uint32_t len);
-/* The same of our own, from one or two places. */
+/* The same of our own, from PORT_PEER_SPANS places at most. */
 struct port_bytes {
 	const void *at;
 	size_t len;

@@ -8,8 +8,36 @@
 #include "device.h"
 #include "loop.h"
 #include "spec/virtio_vsock.h"
+#include "window.h"
 
 struct vsock_conn;
+
+/* ---- vsock_buffer.c: blocks for what a unix socket does not take now ---- */
+
+/* Zero is one that is not open. */
+struct vsock_buffer {
+	uint32_t bytes;
+	uint32_t whole;           /* messages that are complete */
+	uint16_t first, last;     /* of its blocks */
+	uint16_t blocks, granted; /* that it has, and that it may have */
+	uint16_t at, end;         /* the next byte of the first; behind the last byte of the last */
+	bool messages;
+};
+
+/* Before the first connection; false: there is no address space for the blocks. */
+bool vsock_buffers_open(void);
+void vsock_buffer_open(struct vsock_buffer *b, bool messages);
+void vsock_buffer_close(struct vsock_buffer *b);
+/* So many bytes have room in it, whatever others do. */
+uint32_t vsock_buffer_size(const struct vsock_buffer *b);
+/* Whether it has something that can be written. */
+bool vsock_buffer_has_more(const struct vsock_buffer *b);
+/* Puts so many bytes into it, for which it has room. False: they cannot be read. */
+bool vsock_buffer_put(struct vsock_buffer *b, struct reader *from, uint32_t len, bool end);
+/* Writes what it can. 0: all of it, but for a message without an end; or -EAGAIN, or -errno. */
+int vsock_buffer_flush(struct vsock_buffer *b, int fd);
+
+/* ---- */
 
 /* A header of the guest, judged: its ports, and what it says. */
 struct vsock_packet {
@@ -50,9 +78,7 @@ struct vsock_conn {
 	uint32_t buf_alloc, fwd_cnt, sent;
 	uint32_t received, forwarded, told;
 
-	/* What the unix socket did not take, of a ring. A message has its length before it. */
-	uint32_t held_at, held;
-	uint32_t part; /* … and the end of this is the beginning of a message */
+	struct vsock_buffer held; /* what the unix socket did not take */
 };
 
 /* Replies to what belongs to no connection: how many wait for the guest's buffers at most. */
@@ -74,6 +100,7 @@ struct vsock {
 	struct port_socket_id id;
 	struct loop_timer rest;
 	struct log_limit limit;
+	uint32_t conns;
 
 	/* From here on it belongs to the guest's present life (vsock_forget). */
 	uint64_t features;
@@ -89,6 +116,10 @@ struct vsock {
 
 /* ---- vsock.c ---- */
 
+/* Whether the driver has agreed on this type of sockets. */
+bool vsock_has_type(const struct vsock *v, uint16_t type);
+/* Connections that each guest may have. */
+uint32_t vsock_quota(void);
 /* The receive queue has work, or may have. */
 void vsock_ready(struct vsock *v);
 /* Transmit queues that wait for this guest go on. */
@@ -99,8 +130,6 @@ struct virtio_vsock_hdr vsock_header(
 
 /* ---- vsock_held.c: from the guest to the host ---- */
 
-/* Before the first connection; false: there is no address space for it. */
-bool vsock_held_open(void);
 /* What a connection tells the guest that it may send. */
 uint32_t vsock_held_alloc(const struct vsock_conn *c);
 /*
@@ -126,8 +155,6 @@ void vsock_host_ended(struct vsock_conn *c);
 
 /* ---- vsock_conn.c: connections between the guest and the host ---- */
 
-/* Its place in the table of connections. */
-uint32_t vsock_conn_index(const struct vsock_conn *c);
 /* One that is nobody's yet: its stage is to be set. NULL: there are too many. */
 struct vsock_conn *vsock_conn_new(struct vsock *v);
 struct vsock_conn *vsock_conn_find(const struct vsock *v, uint32_t guest_port, uint32_t host_port);
@@ -149,10 +176,11 @@ void vsock_conn_reset(struct vsock_conn *c);
 bool vsock_conn_packet(
 	struct vsock *v, const struct vsock_packet *p, struct source all, struct reader *data);
 /*
- * Writes the next packet for the guest: how many bytes, or 0 if there is none after all. `to` and
- * `all` are the whole buffer, which has room for a header and is all there.
+ * Writes the next packet for the guest into the window's first buffer, which has room for a header
+ * and is all there: how many bytes, or 0 if there is none after all. If there is data for more than
+ * one buffer, those before the last one are given back already, and that is the first then.
  */
-uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all);
+uint32_t vsock_conn_next(struct vsock *v, struct window *w);
 /* The guest is gone: so are its connections. */
 void vsock_conn_forget(const struct vsock *v);
 

@@ -132,7 +132,7 @@ int port_peer_write(int fd, struct source from, uint32_t skip, uint32_t len)
 /* calls: sendmsg */
 int port_peer_send(int fd, const struct port_bytes *bytes, unsigned count)
 {
-	struct iovec pieces[2];
+	struct iovec pieces[PORT_PEER_SPANS];
 
 	for (unsigned i = 0; i < count; i++)
 		pieces[i] = (struct iovec){ (void *)bytes[i].at, bytes[i].len };

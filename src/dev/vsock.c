@@ -13,7 +13,6 @@
 #include "panic.h"
 #include "spec/virtio.h"
 #include "vsock.h"
-#include "window.h"
 
 enum { QUEUES = 3, QUEUE_SIZE_MAX = CONFIG_RING_SIZE_MAX };
 enum { HEADER = sizeof(struct virtio_vsock_hdr), UDS_PATH_MAX = 107 - 11 };
@@ -30,6 +29,11 @@ static struct {
 	struct vsock vsocks[CONFIG_DEVICES_MAX];
 	uint32_t count;
 } state;
+
+uint32_t vsock_quota(void)
+{
+	return CONFIG_VSOCK_CONNS / state.count;
+}
 
 /* ---- opening ---- */
 
@@ -50,7 +54,7 @@ static int vsock_open(struct device *dev, const struct option_value *values)
 		log_error(dev->name, "say whom to serve: --guest-cid=N --uds-path=PATH");
 		return EXIT_USAGE;
 	}
-	if (!vsock_held_open()) {
+	if (!vsock_buffers_open()) {
 		log_error(dev->name, "no address space for the bytes of %d connections",
 			CONFIG_VSOCK_CONNS);
 		return EXIT_FAILED;
@@ -241,12 +245,12 @@ static bool vsock_has_more(const struct vsock *v)
 }
 
 /* The next packet, whoever has one: as vsock_conn_next. */
-static uint32_t vsock_next(struct vsock *v, struct writer *to, struct sink all)
+static uint32_t vsock_next(struct vsock *v, struct window *w)
 {
 	if (v->reply_count > 0)
-		return vsock_put_reply(v, to);
+		return vsock_put_reply(v, &w->first->out);
 	v->sibling_next = vsock_sibling_has(v) && (!v->sibling_next || !v->first);
-	return v->sibling_next ? vsock_sibling_next(v, to) : vsock_conn_next(v, to, all);
+	return v->sibling_next ? vsock_sibling_next(v, &w->first->out) : vsock_conn_next(v, w);
 }
 
 /* Fills the window's chain: 1, or (it has broken the queue) 0. */
@@ -263,8 +267,8 @@ static int vsock_fill(struct vsock *v, struct window *w)
 		request_break(req, "a receive buffer that no packet can be in");
 		return 0;
 	}
-	while (written == 0 && vsock_has_more(v))
-		written = vsock_next(v, &req->out, all);
+	while (written == 0 && w->first && vsock_has_more(v))
+		written = vsock_next(v, w);
 	if (written > 0)
 		request_done(window_take(w), written);
 	window_close(w);
@@ -314,7 +318,7 @@ static struct vsock_packet vsock_packet(const struct virtio_vsock_hdr *h)
 	};
 }
 
-static bool vsock_has_type(const struct vsock *v, uint16_t type)
+bool vsock_has_type(const struct vsock *v, uint16_t type)
 {
 	return type == VIRTIO_VSOCK_TYPE_STREAM ||
 	       (type == VIRTIO_VSOCK_TYPE_SEQPACKET &&
@@ -327,13 +331,14 @@ static bool vsock_judge(struct vsock *v, const struct virtio_vsock_hdr *h,
 {
 	struct vsock *sibling;
 
-	if (p->src_cid != v->cid || p->len > reader_left(data) || !vsock_has_type(v, p->type))
+	if (p->src_cid != v->cid)
 		return false;
 	if (p->dst_cid == VIRTIO_VSOCK_CID_HOST)
 		return vsock_conn_packet(v, p, all, data);
 	sibling = vsock_find(p->dst_cid);
-	return sibling && sibling != v && vsock_begin(sibling) &&
-	       vsock_has_type(sibling, p->type) && vsock_sibling_put(v, sibling, p, h, data);
+	return sibling && sibling != v && vsock_begin(sibling) && p->len <= reader_left(data) &&
+	       vsock_has_type(v, p->type) && vsock_has_type(sibling, p->type) &&
+	       vsock_sibling_put(v, sibling, p, h, data);
 }
 
 static void vsock_take(struct vsock *v, struct request *req)

@@ -13,6 +13,7 @@
 #include "vsock.h"
 
 enum { HASHES = 256, HEADER = sizeof(struct virtio_vsock_hdr), PATH_MAX_BYTES = 108 };
+enum { READ_BYTES = 64 << 10 }; /* at once, of one connection */
 /* What the other side must say so soon; how often we look. */
 #define PATIENCE_NS 10000000000ull
 #define LOOK_NS     1000000000ull
@@ -25,11 +26,6 @@ static struct {
 	struct vsock_conn *hashes[HASHES];
 	struct loop_timer patience;
 } state;
-
-uint32_t vsock_conn_index(const struct vsock_conn *c)
-{
-	return (uint32_t)(c - state.conns);
-}
 
 /* ---- the table ---- */
 
@@ -73,12 +69,16 @@ struct vsock_conn *vsock_conn_new(struct vsock *v)
 {
 	struct vsock_conn *c = state.free;
 
+	/* No guest takes those of another. */
+	if (v->conns >= vsock_quota())
+		return NULL;
 	if (c)
 		state.free = c->same;
 	else if (state.touched < CONFIG_VSOCK_CONNS)
 		c = &state.conns[state.touched++];
 	else
 		return NULL;
+	v->conns++;
 	*c = (struct vsock_conn){ .vsock = v, .fd = -1, .type = VIRTIO_VSOCK_TYPE_STREAM };
 	return c;
 }
@@ -150,6 +150,7 @@ void vsock_conn_drop(struct vsock_conn *c)
 	if (is_hashed(c))
 		hash_remove(c);
 	list_remove(c);
+	c->vsock->conns--;
 	*c = (struct vsock_conn){ .same = state.free };
 	state.free = c;
 }
@@ -224,6 +225,7 @@ static bool conn_connect(struct vsock *v, const struct vsock_packet *p)
 		return false;
 	}
 	c->stage = VSOCK_OPEN;
+	vsock_buffer_open(&c->held, p->type == VIRTIO_VSOCK_TYPE_SEQPACKET);
 	c->guest_port = p->guest_port;
 	c->host_port = p->peer_port;
 	c->buf_alloc = p->buf_alloc;
@@ -253,12 +255,12 @@ static void conn_shutdown(struct vsock_conn *c, uint32_t flags)
 	c->shut |= new;
 	if ((new &VIRTIO_VSOCK_SHUTDOWN_RCV) != 0)
 		port_peer_shut(c->fd, PORT_PEER_READS);
-	if ((new &VIRTIO_VSOCK_SHUTDOWN_SEND) != 0 && c->held == 0)
+	if ((new &VIRTIO_VSOCK_SHUTDOWN_SEND) != 0 && c->held.bytes == 0)
 		port_peer_shut(c->fd, PORT_PEER_WRITES);
 	if (c->shut != SHUT_BOTH)
 		return;
 	/* What is kept for the host still goes to it. */
-	if (c->held > c->part)
+	if (vsock_buffer_has_more(&c->held))
 		conn_leave(c);
 	else
 		vsock_conn_reset(c);
@@ -311,14 +313,16 @@ bool vsock_conn_packet(
 	}
 	if (!c)
 		return p->op == VIRTIO_VSOCK_OP_RST ||
-		       (p->op == VIRTIO_VSOCK_OP_REQUEST && conn_connect(v, p));
+		       (p->op == VIRTIO_VSOCK_OP_REQUEST && vsock_has_type(v, p->type) &&
+			       conn_connect(v, p));
 	if (p->op == VIRTIO_VSOCK_OP_RST) {
 		vsock_conn_drop(c);
 		return true;
 	}
-	if (c->type != p->type)
-		return false;
-	conn_packet(c, p, all, data);
+	if (c->type != p->type || p->len > reader_left(data))
+		vsock_conn_reset(c); /* the host hears of it, too */
+	else
+		conn_packet(c, p, all, data);
 	if (c->stage != VSOCK_FREE)
 		vsock_conn_offer(c);
 	return true;
@@ -354,17 +358,57 @@ static uint32_t conn_put_wanted(struct vsock_conn *c, struct writer *to)
 	return conn_put(c, to, op, op == VIRTIO_VSOCK_OP_SHUTDOWN ? c->is_shut : 0, 0);
 }
 
-/* Reads into the buffer: bytes with the header, or 0 if there is nothing now. */
-static uint32_t conn_put_data(struct vsock_conn *c, struct writer *to, struct sink all)
+/* Lists the room behind the headers of the window's buffers: how many spans. */
+static uint32_t list_room(const struct window *w, struct span list[PORT_PEER_SPANS])
 {
-	uint32_t len = (uint32_t)num_min(conn_credit(c), writer_left(to) - HEADER);
-	bool whole = false, messages = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
-	int n = messages ? port_peer_read_message(c->fd, all, HEADER, len, &whole)
-			 : port_peer_read(c->fd, all, HEADER, len);
+	uint32_t count = 0, n = 1;
 
+	for (const struct request *r = w->first; r && n > 0 && count < PORT_PEER_SPANS;
+		r = r->next) {
+		/* One that is no use is for vsock_fill to judge, when it is the first. */
+		n = r->chain.readable > 0
+			    ? 0
+			    : writer_list(&r->out, HEADER, list + count, PORT_PEER_SPANS - count);
+		count += n;
+	}
+	return count;
+}
+
+/* So many bytes are in the window's buffers: a packet each. As vsock_conn_next. */
+static uint32_t conn_put_packets(struct vsock_conn *c, struct window *w, uint32_t len, bool whole)
+{
+	for (;;) {
+		struct writer *to = &w->first->out;
+		uint32_t part = (uint32_t)num_min(len, writer_left(to) - HEADER), written;
+
+		len -= part;
+		written = conn_put(c, to, VIRTIO_VSOCK_OP_RW,
+			whole && len == 0 ? VIRTIO_VSOCK_SEQ_EOM : 0, part);
+		if (len == 0)
+			return written;
+		request_done(window_take(w), written);
+	}
+}
+
+/*
+ * Reads into as many buffers as there is data for, by one call: drivers have buffers of a page. As
+ * vsock_conn_next.
+ */
+static uint32_t conn_put_data(struct vsock_conn *c, struct window *w)
+{
+	uint32_t len = (uint32_t)num_min(conn_credit(c), READ_BYTES);
+	bool whole = false, messages = c->type == VIRTIO_VSOCK_TYPE_SEQPACKET;
+	struct span list[PORT_PEER_SPANS];
+	struct sink room = { list, 0 };
+	int n;
+
+	if (window_fill(w, (uint64_t)len + HEADER) == -EINVAL)
+		return 0;
+	room.count = list_room(w, list);
+	n = messages ? port_peer_read_message(c->fd, room, 0, len, &whole)
+		     : port_peer_read(c->fd, room, 0, len);
 	if (n > 0)
-		return conn_put(
-			c, to, VIRTIO_VSOCK_OP_RW, whole ? VIRTIO_VSOCK_SEQ_EOM : 0, (uint32_t)n);
+		return conn_put_packets(c, w, (uint32_t)n, whole);
 	c->readable = n != -EAGAIN;
 	if (n == 0)
 		vsock_host_ended(c);
@@ -373,16 +417,16 @@ static uint32_t conn_put_data(struct vsock_conn *c, struct writer *to, struct si
 	return 0;
 }
 
-uint32_t vsock_conn_next(struct vsock *v, struct writer *to, struct sink all)
+uint32_t vsock_conn_next(struct vsock *v, struct window *w)
 {
 	struct vsock_conn *c = v->first;
 	uint32_t written = 0;
 
 	list_remove(c);
 	if (conn_has_data(c) && c->wants == 0)
-		written = conn_put_data(c, to, all);
-	if (written == 0 && c->wants != 0)
-		written = conn_put_wanted(c, to);
+		written = conn_put_data(c, w);
+	if (written == 0 && c->wants != 0 && w->first)
+		written = conn_put_wanted(c, &w->first->out);
 	if (c->stage == VSOCK_RESET && c->wants == 0)
 		vsock_conn_drop(c);
 	else

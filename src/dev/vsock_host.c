@@ -22,6 +22,7 @@ bool vsock_host_watch(struct vsock_conn *c, enum port_trigger trigger)
 
 void vsock_host_close(struct vsock_conn *c)
 {
+	vsock_buffer_close(&c->held);
 	if (c->fd < 0)
 		return;
 	if (c->watch >= 0)
@@ -55,7 +56,7 @@ void vsock_host_written(struct vsock_conn *c, int result)
 			return;
 		}
 	}
-	if (c->held == 0 && (c->shut & VIRTIO_VSOCK_SHUTDOWN_SEND) != 0)
+	if (c->held.bytes == 0 && (c->shut & VIRTIO_VSOCK_SHUTDOWN_SEND) != 0)
 		port_peer_shut(c->fd, PORT_PEER_WRITES);
 	/* A quarter is soon enough that the guest need not wait, and not a packet for each. */
 	if (c->forwarded != c->told && c->received - c->told > vsock_held_alloc(c) / 4)
@@ -108,6 +109,7 @@ static void conn_line(struct vsock_conn *c)
 		c->host_port = PORT_FIRST + state.next_port++ % PORT_FIRST;
 	while (vsock_conn_find(c->vsock, c->guest_port, c->host_port));
 	c->stage = VSOCK_ASKED;
+	vsock_buffer_open(&c->held, false);
 	vsock_conn_enter(c);
 	vsock_conn_expect(c);
 	vsock_conn_want(c, VIRTIO_VSOCK_OP_REQUEST);
@@ -140,8 +142,8 @@ void vsock_host_accept(struct vsock *v, int fd)
 
 	if (!c) {
 		if (log_allow(&v->limit, v->dev->name))
-			log_error(v->dev->name, "%s: turned away: there are %d connections already",
-				v->path, CONFIG_VSOCK_CONNS);
+			log_error(v->dev->name, "%s: turned away: there are %u connections already",
+				v->path, v->conns);
 		port_close(fd);
 		return;
 	}

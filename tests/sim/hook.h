@@ -18,7 +18,7 @@
 #define CONFIG_BUDGET        3
 #define CONFIG_PEERS_MAX     1
 #define CONFIG_VSOCK_CONNS   4
-#define CONFIG_VSOCK_BUFFER  256
+#define CONFIG_VSOCK_BUFFER  8192
 #define CONFIG_VSOCK_PACKET  512
 
 void sim_guest_hook(const char *what, const void *at, size_t len);

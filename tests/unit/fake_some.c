@@ -39,7 +39,8 @@ int port_datagrams_connect(int fd, const char *path)
 
 void *port_reserve(size_t len)
 {
-	static _Alignas(16) char all[(size_t)CONFIG_VSOCK_CONNS * CONFIG_VSOCK_BUFFER];
+	/* A block of connections and its bits. */
+	static _Alignas(16) char all[(size_t)CONFIG_VSOCK_BLOCKS * (4096 + 4096 / 8)];
 
 	return len <= sizeof(all) ? all : NULL;
 }

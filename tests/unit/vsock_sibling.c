@@ -1,4 +1,6 @@
 /* src/dev/vsock_sibling.c: sockets between guests of one process. */
+#include <errno.h>
+
 #include "vsock_side.h"
 
 static struct guest_side b = { .cid = 4, .buf_alloc = 1 << 18 };
@@ -42,6 +44,28 @@ CASE(from_guest_to_guest)
 	}
 	CHECK_EQ(hear(&b), -1);
 	CHECK_EQ(le32_get(b.last.src_port), 1);
+}
+
+/* However many connections there are to one guest, there is room for those to another. */
+CASE(each_guest_has_its_share_of_connections)
+{
+	enum { SHARE = CONFIG_VSOCK_CONNS / 2 };
+	int fd;
+
+	serve_two();
+	for (unsigned i = 0; i < SHARE; i++) {
+		fd = fake_connect("/u");
+		CHECK(fd >= 0);
+		run(100000);
+		CHECK_EQ(fake_peek(fd), -EAGAIN);
+	}
+	fd = fake_connect("/u");
+	run(100000);
+	CHECK_EQ(fake_peek(fd), 0);
+	CHECK(fake_log_has("turned away: there are 512 connections already"));
+	fd = fake_connect("/w");
+	run(100000);
+	CHECK_EQ(fake_peek(fd), -EAGAIN);
 }
 
 CASE(a_guest_that_takes_nothing)
