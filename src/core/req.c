@@ -38,8 +38,8 @@ struct request *request_get(uint32_t in_flight)
 
 bool request_put(struct request *req, uint32_t in_flight)
 {
-	bool waited_for = req->chain.long_slot > 0 ||
-			  (in_flight > 0 && state.shared_taken == SHARED_MAX);
+	bool waited_for =
+		req->chain.long_slot > 0 || (in_flight > 0 && state.shared_taken == SHARED_MAX);
 
 	if (in_flight > 0) {
 		ASSERT(state.shared_taken > 0);

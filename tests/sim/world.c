@@ -68,7 +68,8 @@ static void make_faults(void)
 	if (w.faults)
 		fake.fail_mask = 1ull << FAKE_RECV | 1ull << FAKE_SEND | 1ull << FAKE_MAP |
 				 1ull << FAKE_ACCEPT | 1ull << FAKE_NOTIFY_TAKE |
-				 1ull << FAKE_SHARED_FILE | 1ull << FAKE_CONNECT | 1ull << FAKE_WAIT_ADD;
+				 1ull << FAKE_SHARED_FILE | 1ull << FAKE_CONNECT |
+				 1ull << FAKE_WAIT_ADD;
 	if (w.io_fails)
 		fake.fail_mask |= 1ull << FAKE_IO | 1ull << FAKE_RANDOM | 1ull << FAKE_STREAM_READ;
 }
