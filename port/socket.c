@@ -57,7 +57,7 @@ int port_connect(const char *path)
 }
 
 /* Whether path may be (re)placed by us: 0, or why not. */
-static int path_is_free(const char *path)
+static int path_is_unused(const char *path)
 {
 	struct stat st;
 	int fd;
@@ -120,7 +120,7 @@ int port_listen(const char *path, struct port_socket_id *id)
 	int fd, error = socket_address(&address, path);
 
 	if (error == 0)
-		error = path_is_free(path);
+		error = path_is_unused(path);
 	if (error < 0)
 		return error;
 	fd = socket_open(SOCK_STREAM);
@@ -147,7 +147,7 @@ int port_datagrams_open(const char *path, struct port_socket_id *id)
 	int fd, error = socket_address(&address, path);
 
 	if (error == 0)
-		error = path_is_free(path);
+		error = path_is_unused(path);
 	if (error < 0)
 		return error;
 	fd = socket_open(SOCK_DGRAM);
