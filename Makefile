@@ -42,8 +42,8 @@ CPPFLAGS_ALL := -std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCONFIG_VERSION='
 CFLAGS_ALL := -g $(WARN) $(if $(IS_CLANG),,-flto) -ffunction-sections -fdata-sections \
 	-fno-asynchronous-unwind-tables -fno-unwind-tables -fno-plt $(CFLAGS)
 LDFLAGS_ALL := -static $(if $(IS_CLANG),,-flto -flto-partition=one -O2) -Wl,--gc-sections \
-	-Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,common-page-size=64 -Wl,-z,norelro -Wl,-z,noexecstack \
-	$(if $(IS_MUSL),-Wl$(COMMA)-T$(COMMA)port/discard.ld) $(LDFLAGS)
+	-Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,common-page-size=64 -Wl,-z,norelro \
+	-Wl,-z,noexecstack $(if $(IS_MUSL),-Wl$(COMMA)-T$(COMMA)port/discard.ld) $(LDFLAGS)
 
 # What runs for every request is built for size and speed, all else for size alone.
 HOT := src/base/span.c src/core/req.c src/core/turns.c src/core/mem.c src/core/window.c \
