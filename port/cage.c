@@ -26,10 +26,10 @@
 #include <unistd.h>
 
 #include "engine.h"
-#include "tap.h"
 #include "log.h"
 #include "num.h"
 #include "process.h"
+#include "tap.h"
 #include "text.h"
 
 /*

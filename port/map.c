@@ -173,7 +173,7 @@ static bool is_born(struct port_map *map, int fd)
 /* calls: fstat fstatfs mmap(!PROT_EXEC) munmap madvise */
 int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool writable, char **at)
 {
-	struct port_map new, *other;
+	struct port_map new = { 0 }, *other;
 	int error = map_place(&new, fd, offset, len, writable);
 
 	/* It is mapped in any case: a descriptor that cannot be mapped is no way to what is. */
@@ -199,7 +199,7 @@ int port_map(struct port_map *map, int fd, uint64_t offset, uint64_t len, bool w
 /* calls: fstat fstatfs mmap(!PROT_EXEC) madvise */
 int engine_map(struct port_file *file)
 {
-	struct port_map *map = &file->map, new;
+	struct port_map *map = &file->map, new = { 0 };
 	int error = map_place(&new, file->fd, 0, file->size, !file->read_only);
 
 	if (error == 0)

@@ -77,7 +77,7 @@ static void open_flags(struct port_tap *tap)
 	tap->flags_fd = open(path, O_RDONLY | O_CLOEXEC);
 }
 
-static int open_queue(struct port_tap *tap, short flags)
+static int open_queue(struct port_tap *tap, int flags)
 {
 	struct ifreq ifr;
 	int fd, error = set_name(&ifr, tap->name);
@@ -87,7 +87,7 @@ static int open_queue(struct port_tap *tap, short flags)
 	fd = open("/dev/net/tun", O_RDWR | O_CLOEXEC | O_NONBLOCK);
 	if (fd < 0)
 		return -errno;
-	ifr.ifr_flags = flags;
+	ifr.ifr_flags = (short)flags;
 	error = ioctl(fd, TAP_TUNSETIFF, &ifr) < 0 ? -errno : set_up(fd, tap);
 	if (error < 0)
 		(void)close(fd);
@@ -100,7 +100,7 @@ static int open_queue(struct port_tap *tap, short flags)
 /* calls at the start: ioctl(TAP_TUNSETOFFLOAD) */
 int port_tap_open(struct port_tap *tap, const char *name, unsigned queues)
 {
-	short flags = TAP_IFF_TAP | TAP_IFF_NO_PI | TAP_IFF_VNET_HDR;
+	int flags = TAP_IFF_TAP | TAP_IFF_NO_PI | TAP_IFF_VNET_HDR;
 	struct ifreq ifr;
 	int error = set_name(&ifr, name);
 
@@ -189,7 +189,7 @@ int port_tap_is_up(const struct port_tap *tap)
 {
 	char text[16] = { 0 };
 	ssize_t n = tap->flags_fd < 0 ? -1 : pread(tap->flags_fd, text, sizeof(text) - 1, 0);
-	char last;
+	int last;
 
 	if (n < 1)
 		return -ENOENT;

@@ -216,6 +216,29 @@ static bool set_defaults(
 	return true;
 }
 
+/* The option at words[*i], with its value there or in the next word. */
+static bool take_option(const struct device_class *class, const char *name, int count, char **words,
+	int *i, struct option_value *values)
+{
+	const char *text;
+	int place = option_find(class, words[*i], &text);
+	const struct option *o;
+
+	if (place < 0) {
+		log_error(name, "%s: no such option (see vubox %s --help)", words[*i],
+			class ? class->name : "DEVICE");
+		return false;
+	}
+	o = option_at(class, place);
+	if (o->kind == OPTION_FLAG ? text != NULL : !text && ++*i == count) {
+		log_error(name, "--%s %s", o->name, text ? "takes no value" : "needs a value");
+		return false;
+	}
+	values[place].given = true;
+	return o->kind == OPTION_FLAG ||
+	       option_set(name, o, text ? text : words[*i], &values[place]);
+}
+
 int opts_parse(const struct device_class *class, const char *where, int count, char **words,
 	struct option_value *values)
 {
@@ -228,26 +251,9 @@ int opts_parse(const struct device_class *class, const char *where, int count, c
 			values[option_count(class) + which].given = true;
 			return EXIT_OK;
 		}
-	for (int i = 0; i < count; i++) {
-		const char *text;
-		int place = option_find(class, words[i], &text);
-		const struct option *o = place < 0 ? NULL : option_at(class, place);
-
-		if (!o) {
-			log_error(name, "%s: no such option (see vubox %s --help)", words[i],
-				class ? class->name : "DEVICE");
+	for (int i = 0; i < count; i++)
+		if (!take_option(class, name, count, words, &i, values))
 			return EXIT_USAGE;
-		}
-		if (o->kind == OPTION_FLAG ? text != NULL : !text && ++i == count) {
-			log_error(name, "--%s %s", o->name,
-				text ? "takes no value" : "needs a value");
-			return EXIT_USAGE;
-		}
-		if (o->kind != OPTION_FLAG &&
-			!option_set(name, o, text ? text : words[i], &values[place]))
-			return EXIT_USAGE;
-		values[place].given = true;
-	}
 	return class ? check_common(name, values + option_count(class))
 		     : check_process(name, values);
 }

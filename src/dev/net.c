@@ -223,14 +223,15 @@ uint16_t net_control_queue(const struct net *net)
 static unsigned count_pairs(const struct net *net)
 {
 	const struct queue *queues = net->dev->queues;
-	unsigned n = 0, max = 1;
+	size_t n = 0, max = 1;
 
 	if ((net->features & VIRTIO_NET_F_MQ) != 0)
 		/* A front-end that keeps the control queue for itself enables and disables them. */
-		max = queues[2 * net->pairs_max].started ? net->pairs_wanted : net->pairs_max;
+		max = queues[2 * (size_t)net->pairs_max].started ? net->pairs_wanted
+								 : net->pairs_max;
 	while (n < max && queues[2 * n].started && queues[2 * n].enabled)
 		n++;
-	return n;
+	return (unsigned)n;
 }
 
 void net_settle(struct net *net)

@@ -19,6 +19,7 @@
 
 #include "net_offload.h"
 #include "num.h"
+#include "panic.h"
 
 enum { WAYS = 4, SETS = CONFIG_BRIDGE_MACS / CONFIG_DEVICES_MAX / WAYS };
 /* The clock is read for so many frames from one address. */
@@ -240,7 +241,7 @@ static void deliver(struct bridge_port *to, struct passing *p)
 
 	if (to->pairs == 0 || !to->wants(to->dev, p->head))
 		return;
-	rx = &to->dev->queues[2 * (p->pair % to->pairs)];
+	rx = &to->dev->queues[2 * (size_t)(p->pair % to->pairs)];
 	if ((p->needs & ~to->features) != 0)
 		put = complete(to, rx, p);
 	else
@@ -266,6 +267,8 @@ void bridge_send(struct bridge_port *from, unsigned pair, const struct virtio_ne
 	if (to && to != from)
 		deliver(to, &p);
 	else if (!to)
-		for (to = from->next; to != from; to = to->next)
-			deliver(to, &p);
+		for (struct bridge_port *other = from->next; other != from; other = other->next) {
+			ASSERT(other); /* it is a circle */
+			deliver(other, &p);
+		}
 }

@@ -50,15 +50,15 @@ static uint64_t sum_add(uint64_t sum, const uint8_t *at, uint32_t len)
 /* Stores what makes the sum right; `never_zero`, as 0 says that there is none (UDP). */
 static void sum_put(uint64_t sum, uint8_t *at, bool never_zero)
 {
-	uint16_t folded;
+	uint32_t folded;
 
 	sum = (sum & 0xffffffff) + (sum >> 32);
 	for (unsigned i = 0; i < 3; i++) /* 33 bits, 18, 17, 16 */
 		sum = (sum & 0xffff) + (sum >> 16);
-	folded = (uint16_t)(0xffff - sum);
+	folded = 0xffff - (uint32_t)sum;
 	if (folded == 0 && never_zero)
 		folded = 0xffff;
-	memcpy(at, &folded, 2);
+	memcpy(at, &(uint16_t){ (uint16_t)folded }, 2);
 }
 
 /* ---- what a frame is ---- */

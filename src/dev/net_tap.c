@@ -62,7 +62,7 @@ static const struct {
 
 static struct queue *rx_of(const struct tap_queue *q)
 {
-	return &q->tap->net->dev->queues[2 * q->pair];
+	return &q->tap->net->dev->queues[2 * (size_t)q->pair];
 }
 
 static void tap_readable(void *owner)

@@ -127,7 +127,7 @@ bool wire_send(const struct nic_header *hdr, const void *frame, uint32_t len)
 
 	if (n < 0 && errno != ENOBUFS && errno != EAGAIN)
 		harness_fail(HERE, "a frame of %u bytes: %s", len, strerror(errno));
-	return n == (ssize_t)(HEADER + len);
+	return n == (ssize_t)HEADER + (ssize_t)len;
 }
 
 int wire_poll(struct nic_header *hdr, void *frame)

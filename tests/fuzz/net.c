@@ -71,7 +71,7 @@ static void judge(const struct virtio_net_hdr *hdr, uint32_t len)
 static void take_frames(void)
 {
 	struct driver *d = &front.rings[RX];
-	struct virtio_net_hdr hdr;
+	struct virtio_net_hdr hdr = { 0 };
 	uint32_t id, len, have;
 
 	if (!front.mem)
@@ -220,7 +220,7 @@ static void fail_host(struct input *in)
 	uint8_t how = take8(in);
 
 	fake.fail_one_in = how % 8;
-	fake.fail_mask = 1u << (how & 0x80    ? FAKE_TAP_RECV
+	fake.fail_mask = 1ull << (how & 0x80    ? FAKE_TAP_RECV
 				 : how & 0x40 ? FAKE_TAP_SEND
 				 : how & 0x20 ? FAKE_TAP_OFFLOAD
 					      : FAKE_STREAM_WRITE);

@@ -42,6 +42,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len)
 	memcpy(&hdr, bytes, sizeof(hdr));
 	len -= sizeof(hdr);
 	frame = malloc(len + !len);
+	if (!frame)
+		return 0;
 	memcpy(frame, bytes + sizeof(hdr), len);
 	if (net_offload_begin(&o, &hdr, frame, (uint32_t)len))
 		while (net_offload_next(&o, &piece)) {

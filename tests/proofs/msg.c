@@ -39,6 +39,8 @@
 #define vhost_set_config            any_handler
 #define vhost_get_inflight_fd       any_handler
 #define vhost_set_inflight_fd       any_handler
+#define vhost_net_set_mtu           any_handler
+#define vhost_send_rarp             any_handler
 #define vhost_reset_device          any_handler
 #define vhost_set_status            any_handler
 #define vhost_get_status            any_handler

@@ -415,7 +415,7 @@ CASE(commands_that_are_nowhere)
 
 CASE(any_commands)
 {
-	uint8_t bytes[600];
+	uint8_t bytes[600] = { 0 };
 
 	start(CONTROL | VIRTIO_NET_F_MRG_RXBUF);
 	for (unsigned i = 0; i < 20000; i++) {
