@@ -1,20 +1,21 @@
 #!/bin/sh
-# Runs test suites one after the other and counts their cases.
+# Runs test suites, one on each core, and counts their cases.
 #
 #     tests/run.sh [SUITE...]        default: what is built in build/tests/, then the scripts
 #
 # A suite prints `ok NAME`, `not ok NAME: why` or `skip NAME: why` for each case. One that ends
 # badly without a `not ok`, hangs, or prints no case at all counts as a failure too. A script that
 # needs more time than HANG_S seconds (300) says so: `# hang guard: 900 s`. V=1 shows everything as
-# it comes. The last line is `N passed, N failed, N skipped`; where CI=true, a skip fails the run.
+# it comes, from one at a time, as JOBS=1 does. The last line is `N passed, N failed, N skipped`;
+# where CI=true, a skip fails the run.
 set -u
 cd "$(dirname "$0")/.." || exit 2
 
 logs=${LOGS:-build/log}
 mkdir -p "$logs"
 skips=$logs/skips
-: >"$skips"
-passed=0 failed=0 skipped=0 group=
+counts=$logs/counts # a line a suite: passed, failed, skipped
+group=
 
 # Ends a suite with everything it started: they share its process group.
 end_group()
@@ -76,13 +77,15 @@ run_suite()
 	elif ! grep -Eq '^(ok|not ok|skip) ' "$log"; then
 		fail_suite "has no case"
 	fi
-	report_suite $((end_ms - start_ms))
+	# In one piece, as another suite may end at the same time.
+	report=$(report_suite $((end_ms - start_ms)))
+	printf '%s\n' "$report"
 }
 
 report_suite()
 {
 	ok=$(count ok) not_ok=$(count 'not ok') skip=$(count skip)
-	passed=$((passed + ok)) failed=$((failed + not_ok)) skipped=$((skipped + skip))
+	echo "$ok $not_ok $skip" >>"$counts"
 	printf '%-32s %4d ok %3d failed %3d skipped %6d.%d s\n' \
 		"$suite" "$ok" "$not_ok" "$skip" $(($1 / 1000)) $(($1 % 1000 / 100))
 	sed -n "s|^skip |    $suite: |p" "$log" >>"$skips"
@@ -93,6 +96,10 @@ report_suite()
 	fi
 }
 
+if [ "${1:-}" = --one ]; then
+	run_suite "${2#./}"
+	exit
+fi
 if [ $# = 0 ]; then
 	for suite in build/tests/*/* tests/*.sh tests/*/*.sh tests/*/*.py; do
 		case $suite in
@@ -101,10 +108,21 @@ if [ $# = 0 ]; then
 		[ -f "$suite" ] && [ -x "$suite" ] && set -- "$@" "$suite"
 	done
 fi
-for suite in "$@"; do
-	run_suite "${suite#./}"
-done
+[ "${V:-0}" = 0 ] || JOBS=1
+jobs=${JOBS:-$(nproc)}
+: >"$skips"
+: >"$counts"
+# A suite that knows of JOBS has this core, and some of the others while they are idle.
+trap 'trap "" TERM; kill 0; exit 130' HUP INT TERM
+printf '%s\n' "$@" | env -u JOBS xargs -n 1 -P "$jobs" sh tests/run.sh --one
 
+read -r suites passed failed skipped <<END
+$(awk '{ p += $1; f += $2; s += $3 } END { print NR, p + 0, f + 0, s + 0 }' "$counts")
+END
+if [ "$suites" != $# ]; then
+	echo "not ok: $suites of $# suites came to their end"
+	failed=$((failed + 1))
+fi
 if [ "$skipped" -gt 0 ]; then
 	echo "SKIPPED, so not tested here:"
 	cat "$skips"
