@@ -15,7 +15,7 @@
 
 /* ---- the process ---- */
 
-/* Before anything is opened: makes sure that the descriptors 0 to 2 are there. */
+/* Before anything is opened: the descriptors 0 to 2 are there; signals that end nobody. */
 int port_process_open(void);
 
 /* Writes all of it to stdout (may block: only before anything is served). */

@@ -51,7 +51,6 @@ made_of='
 	send            musl   sendto
 	send            glibc  send sendto
 	sigaction              rt_sigaction rt_sigprocmask
-	signal                 rt_sigaction rt_sigprocmask
 	sigprocmask            rt_sigprocmask
 	tcgetattr              ioctl(TCGETS)
 	tcsetattr              ioctl(TCSETS)

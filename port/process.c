@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "num.h"
 #include "port.h"
 #include "process.h"
 
@@ -55,14 +56,22 @@ int process_catch(int number, void (*fn)(int number, siginfo_t *info, void *cont
 	return sigaction(number, &action, NULL) < 0 ? -errno : 0;
 }
 
-/* calls: signal sigprocmask kill(self) getpid _exit */
+/* SIG_DFL or SIG_IGN. */
+static void dispose(int number, void (*how)(int number))
+{
+	struct sigaction action = { .sa_handler = how };
+
+	(void)sigaction(number, &action, NULL);
+}
+
+/* calls: sigaction sigprocmask kill(self) getpid _exit */
 _Noreturn void process_die(int number)
 {
 	sigset_t set;
 
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, number);
-	(void)signal(number, SIG_DFL);
+	dispose(number, SIG_DFL);
 	(void)sigprocmask(SIG_UNBLOCK, &set, NULL);
 	(void)kill(getpid(), number);
 	_exit(1); /* one that ends nobody */
@@ -87,15 +96,29 @@ static void limit_descriptors(void)
 	(void)prlimit(0, RLIMIT_NOFILE, &limit, NULL);
 }
 
-/* calls at the start: fcntl(F_GETFD) open prlimit */
+/* calls at the start: fcntl(F_GETFD) open prlimit sigaction */
 int port_process_open(void)
 {
+	/* A reader that is gone, a file that may not grow: they fail a call, not us. */
+	static const uint8_t ignored[] = { SIGPIPE, SIGXFSZ, SIGHUP, SIGUSR1 };
+
+	/* The last two mean something to port_signals_open; before it they end nobody. */
+	for (size_t i = 0; i < countof(ignored); i++)
+		dispose(ignored[i], SIG_IGN);
 	limit_descriptors();
 	/* One that the parent has closed would be the next thing that we open: an image, say. */
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
 		if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd)
 			return -errno;
 	return 0;
+}
+
+/* calls at the start: fcntl(F_GETFL) fcntl(F_SETFL) */
+int process_nonblock(int fd)
+{
+	int flags = fcntl(fd, F_GETFL);
+
+	return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
 }
 
 /* calls at the start: write */
@@ -175,14 +198,12 @@ int port_read_file(const char *path, char *buf, size_t size)
 	}
 }
 
-/* calls at the start: signal signalfd sigprocmask close */
+/* calls at the start: signalfd sigprocmask close */
 int port_signals_open(void)
 {
 	sigset_t set;
 	int fd;
 
-	(void)signal(SIGPIPE, SIG_IGN);
-	(void)signal(SIGXFSZ, SIG_IGN); /* a file that may not grow fails a request, not us */
 	(void)sigemptyset(&set);
 	(void)sigaddset(&set, SIGTERM);
 	(void)sigaddset(&set, SIGINT);

@@ -7,6 +7,9 @@
 /* Calls fn for this signal. */
 int process_catch(int number, void (*fn)(int number, siginfo_t *info, void *context));
 
+/* From now on its calls do not wait. */
+int process_nonblock(int fd);
+
 /* Dies of this signal as if nobody had caught, blocked or ignored it. */
 __attribute__((cold)) _Noreturn void process_die(int number);
 

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "port.h"
+#include "process.h"
 #include "text.h"
 
 /* Front-ends that may wait to be accepted; each is turned away or served at once. */
@@ -210,7 +211,7 @@ int port_accept(int listener)
 	return poll(&listening, 1, 0) == 1 ? -ESHUTDOWN : -EAGAIN;
 }
 
-/* calls at the start: getsockopt fcntl(F_GETFL) fcntl(F_SETFL) fcntl(F_SETFD) */
+/* calls at the start: getsockopt fcntl(F_SETFD) */
 int port_socket_kind(int fd)
 {
 	int listening = 0, type = 0;
@@ -226,7 +227,7 @@ int port_socket_kind(int fd)
 	(void)fcntl(fd, F_SETFD, FD_CLOEXEC);
 	/* An inherited listener may block, and another process may take what we were told of. */
 	if (listening)
-		(void)fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
+		(void)process_nonblock(fd);
 	return listening != 0;
 }
 

@@ -10,6 +10,7 @@
 
 #include "num.h"
 #include "port.h"
+#include "process.h"
 
 /* <linux/if_tun.h> */
 enum {
@@ -128,11 +129,11 @@ int port_tap_open(struct port_tap *tap, const char *name, unsigned queues)
 }
 
 /* calls at the start: ioctl(TAP_TUNGETIFF) ioctl(TAP_TUNSETVNETHDRSZ) ioctl(TAP_TUNSETOFFLOAD) */
-/* calls at the start: fcntl(F_GETFL) fcntl(F_SETFL) fcntl(F_SETFD) open */
+/* calls at the start: fcntl(F_SETFD) open */
 int port_tap_take(struct port_tap *tap, int fd)
 {
 	struct ifreq ifr;
-	int flags, error;
+	int error;
 
 	*tap = (struct port_tap){ .flags_fd = -1 };
 	memset(&ifr, 0, sizeof(ifr));
@@ -141,11 +142,11 @@ int port_tap_take(struct port_tap *tap, int fd)
 	if ((ifr.ifr_flags & (TAP_IFF_TAP | TAP_IFF_NO_PI | TAP_IFF_VNET_HDR)) !=
 		(TAP_IFF_TAP | TAP_IFF_NO_PI | TAP_IFF_VNET_HDR))
 		return -EPROTOTYPE;
-	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ||
-		fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
+	if (fcntl(fd, F_SETFD, FD_CLOEXEC) < 0)
 		return -errno;
-	error = set_up(fd, tap);
+	error = process_nonblock(fd);
+	if (error == 0)
+		error = set_up(fd, tap);
 	if (error < 0)
 		return error;
 	memcpy(tap->name, ifr.ifr_name, sizeof(tap->name));

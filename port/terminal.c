@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "port.h"
+#include "process.h"
 #include "text.h"
 
 static struct {
@@ -62,12 +63,12 @@ int port_pty_open(char *name, size_t size, int *slave)
 	return fd;
 }
 
-/* calls at the start: fstat open fcntl(F_GETFL) fcntl(F_SETFL) */
+/* calls at the start: fstat open */
 int port_stdio_open(int fd)
 {
 	char path[32];
 	struct stat st;
-	int own = -1;
+	int own = -1, error;
 
 	if (fstat(fd, &st) < 0)
 		return -errno;
@@ -78,9 +79,8 @@ int port_stdio_open(int fd)
 					 O_NONBLOCK | O_CLOEXEC);
 	if (own >= 0)
 		return own;
-	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-		return -errno;
-	return fd;
+	error = process_nonblock(fd);
+	return error < 0 ? error : fd;
 }
 
 /* calls at the start: tcgetattr tcsetattr */

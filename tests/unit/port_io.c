@@ -404,7 +404,7 @@ CASE(a_file_that_may_not_grow)
 {
 	struct rlimit limit = { 1 << 20, 1 << 20 };
 
-	CHECK(port_signals_open() >= 0);
+	CHECK_OK(port_process_open());
 	CHECK(start(0));
 	CHECK_OK(truncate(path, 1 << 20));
 	CHECK_OK(setrlimit(RLIMIT_FSIZE, &limit));

@@ -165,6 +165,16 @@ CASE(it_dies_of_a_signal_that_is_blocked_or_ignored)
 	CHECK(WIFSIGNALED(status) && WTERMSIG(status) == SIGABRT);
 }
 
+CASE(signals_that_come_too_early)
+{
+	CHECK_OK(port_process_open());
+	CHECK_OK(kill(getpid(), SIGHUP));
+	CHECK_OK(kill(getpid(), SIGUSR1));
+	CHECK_OK(kill(getpid(), SIGPIPE));
+	CHECK_OK(kill(getpid(), SIGXFSZ));
+	CHECK_EQ(port_signals_next(port_signals_open()), PORT_SIGNAL_NONE);
+}
+
 CASE(signals_are_events)
 {
 	uint64_t token;
@@ -184,8 +194,6 @@ CASE(signals_are_events)
 	CHECK_OK(kill(getpid(), SIGINT));
 	CHECK_EQ(port_signals_next(fd), PORT_SIGNAL_END);
 	CHECK_EQ(port_signals_next(fd), PORT_SIGNAL_NONE);
-	CHECK_OK(kill(getpid(), SIGPIPE));
-	CHECK_OK(kill(getpid(), SIGXFSZ));
 }
 
 CASE(random_bytes)
