@@ -19,7 +19,7 @@
 #define CONFIG_VSOCK_BUFFER  8192
 #define CONFIG_VSOCK_PACKET  512
 #define CONFIG_NET_PCAPS_MAX 1
-#define FRONT_BYTES          0x18000
+#define FRONT_BYTES          0x1c000
 
 void fuzz_guest_hook(const char *what, const void *at, size_t len);
 #define CONFIG_GUEST_HOOK(what, at, len) fuzz_guest_hook(what, at, len)
