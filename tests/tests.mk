@@ -13,7 +13,8 @@ PROTO := $(filter-out tests/proto/front.py,$(wildcard tests/proto/*.py))
 
 # ---- the suites, quick ones first ----
 
-SCRIPTS := $(filter-out %/lib.sh %/prepare.sh %/demo.sh %/toolchain.sh,$(wildcard tests/*/*.sh))
+SCRIPTS := $(filter-out %/lib.sh %/prepare.sh %/prepare_qemu.sh %/demo.sh %/toolchain.sh, \
+	$(wildcard tests/*/*.sh))
 scripts_of = $(filter tests/$(1)/%,$(SCRIPTS))
 
 # What is allowed in the cage, and what not.

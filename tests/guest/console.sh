@@ -1,7 +1,8 @@
 #!/bin/sh
-# Consoles and ports, with User Mode Linux: QEMU has no front-end for them. Two guests, one after
-# the other: of two consoles that one guest has, it is not known which is hvc0.
+# Consoles and ports, with User Mode Linux and with a QEMU that has a front-end for any device. Two
+# guests each, one after the other: of two consoles that one guest has, it is not known which is hvc0.
 cd "$(dirname "$0")/../.." || exit 1
+QEMU=$(sh tests/guest/prepare_qemu.sh) || QEMU=none
 . tests/guest/lib.sh
 
 bytes=1048576
@@ -19,9 +20,7 @@ dialogue()
 }
 
 # What both guests do; each has more of its own.
-boot()
-{
-	cat - "$1" >"$tmp/test" <<'END'
+cat >"$tmp/common" <<'END'
 # What a getty and a shell do, again and again.
 serve_logins()
 {
@@ -62,7 +61,19 @@ is_there()
 wait_for opens /dev/hvc0
 serve_logins </dev/hvc0 >/dev/hvc0 2>&1 &
 END
-	boot_uml 256M rings=packed "virtio_uml.device=$tmp/console.sock:3" <"$tmp/test"
+
+# boot FILE: with three ports, for each of which there are two queues, and two more.
+boot()
+{
+	cat "$tmp/common" "$1" >"$tmp/test"
+	rings=packed # as both front-ends take what they are offered
+	if [ "$front_end" = QEMU ]; then
+		qemu_devices=
+		qemu_any console 3 8 12
+		boot_qemu 512M memfd <"$tmp/test"
+	else
+		boot_uml 256M rings=packed "virtio_uml.device=$tmp/console.sock:3" <"$tmp/test"
+	fi
 }
 
 # ---- sockets and a log ----
@@ -76,7 +87,7 @@ on_socket()
 # The client takes nothing: what it was sent is lost, and the guest goes on all the same.
 on_deaf()
 {
-	peer "$tmp/deaf" stay 600 &
+	python3 tests/guest/peer.py "$tmp/deaf" stay 600 & # itself, to be killed
 	deaf=$!
 	sleep 0.5
 }
@@ -86,9 +97,6 @@ on_heard()
 	kill $deaf
 }
 
-start_vubox console --socket-path="$tmp/console.sock" --backend="unix:$tmp/hvc0" \
-	--port="org.test.deaf:unix:$tmp/deaf" --port="org.test.log:file:$tmp/guest.log" \
-	--rotate=64K --rotate-count=2
 cat >"$tmp/first" <<'END'
 has_ports()
 {
@@ -108,7 +116,6 @@ numbers >"$(port org.test.log)"
 check "its rings are $rings" has_rings
 check "nothing in the kernel's log" log_is_clean
 END
-boot "$tmp/first"
 
 rotated()
 {
@@ -119,8 +126,16 @@ rotated()
 	tail -c "$(stat -c %s "$tmp/logged")" "$tmp/numbers" | cmp - "$tmp/logged"
 }
 
-check "logs were rotated" rotated
-end_vubox
+with_sockets()
+{
+	rm -f "$tmp"/guest.log*
+	start_vubox console --socket-path="$tmp/console.sock" --backend="unix:$tmp/hvc0" \
+		--port="org.test.deaf:unix:$tmp/deaf" --port="org.test.log:file:$tmp/guest.log" \
+		--rotate=64K --rotate-count=2
+	boot "$tmp/first"
+	check "logs were rotated" rotated
+	end_vubox
+}
 
 # ---- a pseudo-terminal, and a reader that is waited for ----
 
@@ -152,8 +167,6 @@ on_slow()
 	check "a slow reader gets all with --backpressure" slowly
 }
 
-start_vubox console --socket-path="$tmp/console.sock" --pty-link="$tmp/pty" --backpressure \
-	--port="org.test.slow:unix:$tmp/slow" --port="org.test.data:unix:$tmp/data"
 cat >"$tmp/second" <<'END'
 # It is at its end while nobody is there on the host's side.
 gets_bytes()
@@ -179,5 +192,22 @@ numbers >"$(port org.test.slow)" &
 host slow
 wait $!
 END
-boot "$tmp/second"
-finish
+
+with_terminal()
+{
+	start_vubox console --socket-path="$tmp/console.sock" --pty-link="$tmp/pty" --backpressure \
+		--port="org.test.slow:unix:$tmp/slow" --port="org.test.data:unix:$tmp/data"
+	boot "$tmp/second"
+	end_vubox
+}
+
+for front_end in "User Mode Linux" QEMU; do
+	title="console, $front_end"
+	if [ "$front_end $QEMU" = "QEMU none" ]; then
+		echo "# guest $title: not tested, for no such QEMU is to be had"
+		continue
+	fi
+	with_sockets
+	with_terminal
+done
+exit $failed

@@ -5,6 +5,7 @@
 set -eu
 
 VUBOX=$(readlink -f "${VUBOX:-./vubox}")
+QEMU=${QEMU:-qemu-system-x86_64}
 GUARD_S=${GUARD_S:-240} # nothing but a hang takes so long
 suite=$0
 title=$(basename "$0" .sh)
@@ -148,6 +149,15 @@ qemu_rng()
 	add_device "vhost-user-rng-pci" "$@"
 }
 
+# Of any device, for a QEMU that prepare_qemu.sh prints; but vubox tells the driver all it can, and
+# nothing can be switched off.
+qemu_any()
+{
+	name=$1 id=$2 queues=$3 config_size=$4
+	add_device vhost-user-test-device-pci "$name" "virtio-id=$id" "num_vqs=$queues" \
+		"config_size=$config_size"
+}
+
 add_device()
 {
 	device=$1,chardev=$2
@@ -166,7 +176,7 @@ boot_qemu()
 	shift 2
 	make_initrd
 	# shellcheck disable=SC2086 # devices are words
-	run_guest qemu-system-x86_64 -accel tcg,thread=multi -M q35,memory-backend=memory \
+	run_guest "$QEMU" -accel tcg,thread=multi -M q35,memory-backend=memory \
 		-object "memory-backend-$backend,id=memory,size=$size,share=on" -m "$size" \
 		-nodefaults -no-user-config -no-reboot -display none -serial stdio \
 		-kernel "$cache/vmlinuz" -initrd "$tmp/initrd" \

@@ -100,7 +100,8 @@ make_base()
 	new_root
 	cp /bin/busybox "$root/bin"
 	put /sbin/mkfs.ext4 /sbin/e2fsck /sbin/blkdiscard
-	put_modules virtio_pci virtio_blk virtio-rng virtio_net 8021q vmw_vsock_virtio_transport
+	put_modules virtio_pci virtio_blk virtio-rng virtio_net 8021q virtio_console \
+		vmw_vsock_virtio_transport
 	pack | gzip -1
 }
 
