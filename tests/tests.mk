@@ -41,7 +41,7 @@ check:
 	sh tests/run.sh $(QUICK)
 
 demo:
-	sh tests/install.sh build guest
+	sh tests/install.sh build guest demo
 	$(MAKE) vubox
 	sh tests/guest/demo.sh
 

@@ -94,6 +94,12 @@ start_vubox()
 	for word in "$@"; do
 		case $word in
 		--socket-path=*) wait_for listens "${word#*=}" ;;
+		--config=*)
+			# shellcheck disable=SC2013 # a path is a word
+			for path in $(sed -n 's/.*--socket-path=\([^ ]*\).*/\1/p' "${word#*=}"); do
+				wait_for listens "$path"
+			done
+			;;
 		esac
 	done
 }

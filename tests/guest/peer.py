@@ -1,7 +1,7 @@
 """The host's side of a guest's port: peer.py PATH STEP...
 
-PATH is a unix socket, or a terminal. Steps: `expect TEXT` reads until TEXT comes, `say TEXT`
-writes it (with escapes), `put FILE` and `get FILE BYTES` move bytes, `slowly FILE BYTES` takes a
+PATH is a unix socket, or a terminal. Steps: `expect TEXT` reads until TEXT comes, `hear TEXT`
+shows it and what was before it, `say TEXT` writes it (with escapes), `put FILE` and `get FILE BYTES` move bytes, `slowly FILE BYTES` takes a
 pause before each piece, `stay SECONDS` does nothing, and reads nothing.
 """
 import os
@@ -40,7 +40,11 @@ class Peer:
         text = text.encode()
         while text not in self.have:
             self.read()
-        self.have = self.have.partition(text)[2]
+        before, _, self.have = self.have.partition(text)
+        return before.decode(errors="replace") + text.decode()
+
+    def hear(self, text):
+        print(self.expect(text))
 
     def say(self, text):
         self.write(text.encode().decode("unicode_escape").encode())
