@@ -98,7 +98,7 @@ END
 }
 
 # Without the page cache, requests end in another order than they came; not all file systems can.
-chardev_options=,reconnect=1
+chardev_options=,$(reconnects)
 qemu_blk disk num-queues=2
 with_kills "page cache" ""
 if dd if=/dev/zero of="$tmp/try" bs=4k count=1 oflag=direct 2>/dev/null; then

@@ -175,6 +175,15 @@ add_device()
 	qemu_devices="$qemu_devices -device $device"
 }
 
+# The option of a chardev by which QEMU connects again; it has another name since 9.2.
+reconnects()
+{
+	case $("$QEMU" --version) in
+	*" version "[1-8].* | *" version 9."[01].*) echo reconnect=1 ;;
+	*) echo reconnect-ms=1000 ;;
+	esac
+}
+
 # boot_qemu SIZE BACKEND [WORD...]: a guest with so much memory, of the memory-backend-BACKEND.
 boot_qemu()
 {

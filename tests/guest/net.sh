@@ -65,7 +65,7 @@ qemu_net()
 	device=virtio-net-pci,netdev=n,mac=52:54:00:12:34:56,vectors=0
 	[ "$pairs" = 1 ] || device=$device,mq=on
 	[ -z "$ring_options" ] || device=$device,$ring_options
-	qemu_devices="-chardev socket,id=net,path=$tmp/net.sock,reconnect=1
+	qemu_devices="-chardev socket,id=net,path=$tmp/net.sock,$(reconnects)
 		-netdev vhost-user,id=n,chardev=net,queues=$pairs -device $device"
 }
 
