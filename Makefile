@@ -117,7 +117,7 @@ clean:
 
 help:
 	@echo "make              build ./vubox (CROSS=prefix-, DEVICES=\"blk\" leaves the rest out)"
-	@echo "make demo         boot a real guest on it and show that its disk works"
+	@echo "make demo         boot a real guest with all devices and use each"
 	@echo "make test         every test; installs what it needs on Debian"
 	@echo "make check        the quick tests: unit, shape, what must not compile"
 	@echo "make lint         static analysis: gcc -fanalyzer, clang-tidy, cppcheck"

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Consoles and ports, with User Mode Linux and with a QEMU that has a front-end for any device. Two
-# guests each, one after the other: of two consoles that one guest has, it is not known which is hvc0.
+# guests each, one after the other: of two consoles of one guest, it is not known which is hvc0.
 cd "$(dirname "$0")/../.." || exit 1
 QEMU=$(sh tests/guest/prepare_qemu.sh) || QEMU=none
 . tests/guest/lib.sh

@@ -1,8 +1,8 @@
 #!/bin/sh
-# make demo: a guest boots with five devices, all from one vubox and one configuration file. It keeps
-# a file on its disk, draws entropy, and the host comes to it by its network, its sockets and its
-# console; then it powers off, and the host finds the file in the image. The status is 0 only if all
-# of it was seen. Installs what is missing. It has a network of its own, which goes when it ends.
+# make demo: a guest boots with five devices, all from one vubox and one configuration file. It
+# keeps a file on its disk, draws entropy, and the host comes to it by its network, its sockets and
+# its console; then it powers off, and the host finds the file in the image. The status is 0 only if
+# all of it was seen. Installs what is missing. It has a network of its own, which goes with it.
 cd "$(dirname "$0")/../.." || exit 1
 parts="vmlinuz base.cpio.gz"
 if [ "${OWN_NETWORK:-}" != yes ]; then
@@ -14,7 +14,7 @@ if [ "${OWN_NETWORK:-}" != yes ]; then
 	set --
 	[ "$(id -u)" = 0 ] || set -- --user --map-root-user
 	if ! unshare "$@" --net --mount true; then
-		echo "demo: FAILED: needs root, or user namespaces, to make a network of its own" >&2
+		echo "demo: FAILED: needs root, or user namespaces, for its own network" >&2
 		exit 1
 	fi
 	exec unshare "$@" --net --mount sh tests/guest/demo.sh
@@ -39,7 +39,8 @@ show()
 
 as_typed()
 {
-	sed -e "s|$tmp/||g" -e "s|$cache/||g" -e "s|$VUBOX|./vubox|g" -e "s|$QEMU|qemu-system-x86_64|g"
+	sed -e "s|$tmp/||g" -e "s|$cache/||g" -e "s|$VUBOX|./vubox|g" \
+		-e "s|$QEMU|qemu-system-x86_64|g"
 }
 
 ok()
@@ -205,7 +206,8 @@ e2fsck -fn "$tmp/disk.img" 2>/dev/null | sed -n "\$s|$tmp/||p"
 check "the guest read its file" guest_said "$text"
 check "the guest's entropy is vubox's" guest_said "virtio_rng.[0-9]"
 check "the guest drew entropy" guest_drew
-check "the guest reached the host by its network" guest_said "2 packets transmitted, 2 .* received.*"
+check "the guest reached the host by its network" \
+	guest_said "2 packets transmitted, 2 .* received.*"
 check "the host got the file by the guest's network" file_has fetched
 check "the host connected to the guest" file_has answered
 check "the guest connected to the host" guest_said "a million bytes went to the host and back"

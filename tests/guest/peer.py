@@ -1,8 +1,9 @@
 """The host's side of a guest's port: peer.py PATH STEP...
 
 PATH is a unix socket, or a terminal. Steps: `expect TEXT` reads until TEXT comes, `hear TEXT`
-shows it and what was before it, `say TEXT` writes it (with escapes), `put FILE` and `get FILE BYTES` move bytes, `slowly FILE BYTES` takes a
-pause before each piece, `stay SECONDS` does nothing, and reads nothing.
+shows it and what was before it, `say TEXT` writes it (with escapes), `put FILE` and `get FILE
+BYTES` move bytes, `slowly FILE BYTES` takes a pause before each piece, `stay SECONDS` does nothing,
+and reads nothing.
 """
 import os
 import select

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Prints the name of a QEMU that has a front-end for any device (vhost-user-test-device, of QEMU 11):
+# Prints the name of a QEMU that has a front-end for any device (vhost-user-test-device, QEMU 11):
 # the machine's own, or else Debian sid's, which is got once and kept under $VUBOX_CACHE
 # (~/.cache/vubox). It is only unpacked there, with the libraries it needs, and runs in place:
 # nothing is installed or mounted, and nobody needs to be root.
@@ -71,8 +71,9 @@ cat >"$new/qemu-system-x86_64" <<'END'
 # Made by prepare_qemu.sh: runs the QEMU beside it, with the libraries beside it.
 root=$(dirname "$0")/root
 libraries=$root/usr/lib/$(uname -m)-linux-gnu
+share=$root/usr/share
 QEMU_MODULE_DIR=$libraries/qemu exec "$libraries"/ld-linux-*.so.* --library-path "$libraries" \
-	"$root/usr/bin/qemu-system-x86_64" -L "$root/usr/share/qemu" -L "$root/usr/share/seabios" "$@"
+	"$root/usr/bin/qemu-system-x86_64" -L "$share/qemu" -L "$share/seabios" "$@"
 END
 chmod +x "$new/qemu-system-x86_64"
 has_front_end "$new/qemu-system-x86_64" >"$new/log" ||
