@@ -317,16 +317,31 @@ static void start(struct port_io *io)
 		engine_start(io);
 }
 
+/* All of it; field by field, as in chain_start. */
+static void prepare(struct port_io *io, struct port_file *file, enum port_io_op op, uint64_t offset,
+	uint64_t len, bool sync)
+{
+	io->file = file;
+	io->next = NULL;
+	io->spans = NULL;
+	io->offset = offset;
+	io->left = len;
+	io->span_count = 0;
+	io->result = 0;
+	io->op = (uint8_t)op;
+	io->sync = sync;
+	io->keep = false;
+	io->cancelled = false;
+	io->stage = 0;
+}
+
 /* calls: nothing */
 void port_io_read(
 	struct port_io *io, struct port_file *file, struct sink to, uint64_t offset, uint32_t len)
 {
-	*io = (struct port_io){ .file = file,
-		.op = PORT_IO_READ,
-		.spans = to.spans,
-		.span_count = to.count,
-		.offset = offset,
-		.left = len };
+	prepare(io, file, PORT_IO_READ, offset, len, false);
+	io->spans = to.spans;
+	io->span_count = to.count;
 	start(io);
 }
 
@@ -334,20 +349,16 @@ void port_io_read(
 void port_io_write(struct port_io *io, struct port_file *file, struct source from, uint64_t offset,
 	uint32_t len, bool sync)
 {
-	*io = (struct port_io){ .file = file,
-		.op = PORT_IO_WRITE,
-		.spans = from.spans,
-		.span_count = from.count,
-		.offset = offset,
-		.left = len,
-		.sync = sync };
+	prepare(io, file, PORT_IO_WRITE, offset, len, sync);
+	io->spans = from.spans;
+	io->span_count = from.count;
 	start(io);
 }
 
 /* calls: nothing */
 void port_io_flush(struct port_io *io, struct port_file *file)
 {
-	*io = (struct port_io){ .file = file, .op = PORT_IO_FLUSH };
+	prepare(io, file, PORT_IO_FLUSH, 0, 0, false);
 	start(io);
 }
 
@@ -355,9 +366,7 @@ void port_io_flush(struct port_io *io, struct port_file *file)
 void port_io_discard(
 	struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len, bool sync)
 {
-	*io = (struct port_io){
-		.file = file, .op = PORT_IO_DISCARD, .offset = offset, .left = len, .sync = sync
-	};
+	prepare(io, file, PORT_IO_DISCARD, offset, len, sync);
 	engine_shrink_discard(io);
 	engine_cached_forget(io);
 	start(io);
@@ -367,12 +376,8 @@ void port_io_discard(
 void port_io_zero(struct port_io *io, struct port_file *file, uint64_t offset, uint64_t len,
 	bool keep, bool sync)
 {
-	*io = (struct port_io){ .file = file,
-		.op = PORT_IO_ZERO,
-		.offset = offset,
-		.left = len,
-		.keep = keep,
-		.sync = sync };
+	prepare(io, file, PORT_IO_ZERO, offset, len, sync);
+	io->keep = keep;
 	engine_cached_forget(io);
 	start(io);
 }

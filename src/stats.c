@@ -248,7 +248,7 @@ static void client_run(struct client *client)
 	client->open = false;
 }
 
-static struct client *client_free(void)
+static struct client *client_unused(void)
 {
 	for (unsigned i = 0; i < CONFIG_STATS_CLIENTS; i++)
 		if (!state.clients[i].open)
@@ -266,7 +266,7 @@ static void stats_rest(uint64_t ns)
 
 static void stats_accept(void *owner)
 {
-	struct client *client = client_free();
+	struct client *client = client_unused();
 	int fd;
 
 	(void)owner;
@@ -297,7 +297,7 @@ static void stats_again(void *owner)
 	for (unsigned i = 0; i < CONFIG_STATS_CLIENTS; i++)
 		if (state.clients[i].open)
 			client_run(&state.clients[i]);
-	if (!state.watched && (!client_free() || stats_watch() < 0))
+	if (!state.watched && (!client_unused() || stats_watch() < 0))
 		again_in(REST_NS);
 }
 

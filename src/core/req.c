@@ -63,9 +63,17 @@ void request_cancel_all(const struct queue *queue)
 
 void chain_start(struct request *req, uint16_t head)
 {
-	req->chain = (struct chain){
-		.spans = req->spans, .span_max = CONFIG_SPANS_INLINE, .head = head
-	};
+	struct chain *chain = &req->chain;
+
+	/* One by one: built for size, a literal is a loop of the processor, and slow. */
+	chain->spans = req->spans;
+	chain->span_max = CONFIG_SPANS_INLINE;
+	chain->span_count = chain->readable_spans = 0;
+	chain->readable = chain->writable = 0;
+	chain->edge = NULL;
+	chain->pieces = 0;
+	chain->head = head;
+	chain->slots = chain->entry = chain->last = chain->long_slot = 0;
 }
 
 /* Moves a chain that has filled its request's array to a long one. */
