@@ -78,7 +78,8 @@ $(BUILD)/vubox.debug: $(OBJECTS)
 # Jumps to a round address are longer code and, as measured, no faster.
 $(HOT:%.c=$(BUILD)/%.o): OPT := -Os $(if $(IS_CLANG),,-fno-align-jumps -fno-tree-slp-vectorize)
 # What gcc believes to make code smaller, and does not here.
-OPT := $(SMALL) $(if $(IS_CLANG),,-fno-inline-functions-called-once -fno-tree-tail-merge)
+OPT := $(SMALL) $(if $(IS_CLANG),,-fno-inline-functions-called-once \
+	-fno-tree-tail-merge -fno-move-loop-invariants -fno-tree-dominator-opts)
 $(BUILD)/%.o: %.c $(HEADERS) $(BUILD)/flags
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS_ALL) $(OPT) $(CFLAGS_ALL) -c $< -o $@

@@ -43,7 +43,8 @@ struct net {
 	struct tap *tap;
 	struct bridge_port *bridge;
 	struct peer *peer;
-	struct pcap *pcap; /* or NULL */
+	struct tap *uplink; /* of the bridge, or NULL */
+	struct pcap *pcap;  /* or NULL */
 };
 
 /* Offloads that a guest takes, as GUEST_OFFLOADS_SET has them too. */
@@ -80,8 +81,11 @@ bool net_wants(const struct net *net, const uint8_t head[BRIDGE_HEAD]);
 
 /* ---- net_tap.c ---- */
 
-/* Opens the tap of this name, or (NULL) takes fd; NULL after one line. */
-struct tap *tap_open(struct net *net, const char *name, int fd);
+/*
+ * Opens the tap of this name, or (NULL) takes fd; NULL after one line. With a name of a bridge it
+ * is that one's uplink.
+ */
+struct tap *tap_open(struct net *net, const char *name, int fd, const char *bridge);
 void tap_close(struct tap *tap);
 /* Feature bits that it can serve. */
 uint64_t tap_features(const struct tap *tap);
@@ -91,6 +95,8 @@ void tap_set(struct tap *tap);
 /* False: it did not take the frame. */
 bool tap_send(
 	struct tap *tap, unsigned pair, const struct virtio_net_hdr *hdr, struct reader *frame);
+/* A frame for an uplink, of bytes that are ours: 1, or -errno. */
+int tap_put(struct tap *tap, const struct virtio_net_hdr *hdr, const struct net_source *from);
 /* The turn of a receive queue: as struct device_class has it. */
 int tap_turn(struct tap *tap, struct queue *rx);
 

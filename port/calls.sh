@@ -25,7 +25,6 @@ shift
 # the architecture has. A row may be for one libc only, and for words of 32 or 64 bits.
 made_of='
 	_exit                  exit_group
-	accept4         musl   accept4 accept fcntl(F_SETFD) fcntl(F_SETFL)
 	clock_gettime          clock_gettime64 clock_gettime32 clock_gettime
 	epoll_wait      musl   epoll_pwait
 	epoll_wait      glibc  epoll_wait|epoll_pwait

@@ -95,15 +95,15 @@ static int net_mac(struct net *net, const struct option_value *v)
 
 static int net_check_options(struct device *dev, const struct option_value *v)
 {
-	unsigned links = v[OPT_TAP].given + v[OPT_TAP_FD].given + v[OPT_BRIDGE].given +
-			 v[OPT_PEER_UNIX].given;
+	unsigned taps = v[OPT_TAP].given + v[OPT_TAP_FD].given;
 
-	if (links != 1)
+	/* A bridge may have a tap, too: its uplink. */
+	if (taps > 1 || v[OPT_PEER_UNIX].given == (taps > 0 || v[OPT_BRIDGE].given))
 		log_error(dev->name, "say what it is connected to: one of --tap=NAME, --tap-fd=N, "
 				     "--bridge=NAME, --peer-unix=PATH");
 	else if (v[OPT_PEER_LOCAL].given && !v[OPT_PEER_UNIX].given)
 		log_error(dev->name, "--peer-local needs --peer-unix=PATH");
-	else if (v[OPT_TAP_FD].given && v[OPT_NUM_QUEUES].number > 1)
+	else if (v[OPT_TAP_FD].given && !v[OPT_BRIDGE].given && v[OPT_NUM_QUEUES].number > 1)
 		log_error(dev->name, "--tap-fd is one queue: --num-queues must be 1");
 	else if (!num_is_power_of_2(v[OPT_QUEUE_SIZE].number))
 		log_error(dev->name, "--queue-size=%s: not a power of two", v[OPT_QUEUE_SIZE].text);
@@ -132,12 +132,17 @@ static int net_link(struct net *net, const struct option_value *v)
 	net->link_up = true;
 	if (v[OPT_BRIDGE].given) {
 		net->bridge = bridge_join(v[OPT_BRIDGE].text, dev, bridge_wanted);
+		if (v[OPT_TAP].given || v[OPT_TAP_FD].given) {
+			net->uplink = tap_open(net, v[OPT_TAP].text, (int)v[OPT_TAP_FD].number,
+				v[OPT_BRIDGE].text);
+			return net->uplink ? EXIT_OK : EXIT_FAILED;
+		}
 	} else if (v[OPT_PEER_UNIX].given) {
 		net->peer = peer_open(dev, &(struct peer_options){ v[OPT_PEER_UNIX].text,
 						   v[OPT_PEER_LOCAL].text, peer_changed });
 		net->link_up = false;
 	} else {
-		net->tap = tap_open(net, v[OPT_TAP].text, (int)v[OPT_TAP_FD].number);
+		net->tap = tap_open(net, v[OPT_TAP].text, (int)v[OPT_TAP_FD].number, NULL);
 		net->link_up = net->tap && tap_is_up(net->tap);
 	}
 	return net->bridge || net->peer || net->tap ? EXIT_OK : EXIT_FAILED;
@@ -176,6 +181,8 @@ static void net_close(struct device *dev)
 
 	if (net->tap)
 		tap_close(net->tap);
+	if (net->uplink)
+		tap_close(net->uplink);
 	if (net->peer)
 		peer_close(net->peer);
 	if (net->pcap)

@@ -9,6 +9,8 @@
  * to others too, as their frames stand behind those for it in one queue. So nobody ever waits here:
  * nothing is held over a turn, and a session that drains does not wait for another one.
  *
+ * An uplink is a port too: of a tap, to the host and what is behind it.
+ *
  * Each port knows the addresses behind it in a table of its own: a guest that makes up addresses
  * pushes out none but its own.
  */
@@ -17,6 +19,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "net.h"
 #include "net_offload.h"
 #include "num.h"
 #include "panic.h"
@@ -35,7 +38,8 @@ _Static_assert(SETS > 0, "some addresses for each port");
 struct bridge_port {
 	struct bridge_port *next; /* of this bridge; the last one has the first one again */
 	const char *name;
-	struct device *dev;
+	struct device *dev; /* NULL: it is the uplink, by this tap */
+	struct tap *tap;
 	bridge_wants *wants;
 	uint64_t features;
 	unsigned pairs;
@@ -55,18 +59,17 @@ struct passing {
 };
 
 static struct {
-	struct bridge_port ports[CONFIG_DEVICES_MAX];
+	struct bridge_port ports[2 * CONFIG_DEVICES_MAX];
 	uint32_t count;
 	uint8_t bytes[NET_FRAME_MAX];
 } state;
 
-struct bridge_port *bridge_join(const char *name, struct device *dev, bridge_wants *wants)
+static struct bridge_port *join(const char *name)
 {
 	struct bridge_port *port = &state.ports[state.count];
 
-	if (state.count == countof(state.ports))
-		return NULL;
-	*port = (struct bridge_port){ .next = port, .name = name, .dev = dev, .wants = wants };
+	ASSERT(state.count < countof(state.ports));
+	*port = (struct bridge_port){ .next = port, .name = name };
 	for (uint32_t i = 0; i < state.count; i++)
 		if (strcmp(state.ports[i].name, name) == 0) {
 			port->next = state.ports[i].next;
@@ -74,6 +77,24 @@ struct bridge_port *bridge_join(const char *name, struct device *dev, bridge_wan
 			break;
 		}
 	state.count++;
+	return port;
+}
+
+struct bridge_port *bridge_join(const char *name, struct device *dev, bridge_wants *wants)
+{
+	struct bridge_port *port = join(name);
+
+	port->dev = dev;
+	port->wants = wants;
+	return port;
+}
+
+struct bridge_port *bridge_uplink(const char *name, struct tap *tap, uint64_t features)
+{
+	struct bridge_port *port = join(name);
+
+	port->tap = tap;
+	bridge_set(port, 1, features);
 	return port;
 }
 
@@ -208,45 +229,72 @@ static bool take_header(struct passing *p, const struct virtio_net_hdr *hdr)
 	return true;
 }
 
+static int put(struct bridge_port *to, struct queue *rx, const struct virtio_net_hdr *hdr,
+	struct net_source *from)
+{
+	return to->tap ? tap_put(to->tap, hdr, from)
+		       : net_put(rx, (to->features & VIRTIO_NET_F_MRG_RXBUF) != 0, hdr, from);
+}
+
+/* To state.bytes; its header there. */
+static const struct virtio_net_hdr *copy(struct passing *p)
+{
+	static const struct virtio_net_hdr none;
+	struct reader frame = p->frame;
+
+	if (!p->copied && !reader_get(&frame, state.bytes, reader_left(&frame)))
+		return NULL;
+	p->copied = true;
+	return p->completed ? &none : &p->hdr;
+}
+
 /* For a receiver that does not take the frame as it is. */
 static int complete(struct bridge_port *to, struct queue *rx, struct passing *p)
 {
 	static const struct virtio_net_hdr none;
-	uint32_t len = reader_left(&p->frame);
-	struct reader frame = p->frame;
+	const struct virtio_net_hdr *hdr = copy(p);
 	struct net_offload cut;
 	struct net_piece piece;
-	int put = 1;
+	int done = 1;
 
-	if (!p->copied && !reader_get(&frame, state.bytes, len))
-		return -EINVAL;
-	p->copied = true;
-	if (!net_offload_begin(&cut, p->completed ? &none : &p->hdr, state.bytes, len))
+	if (!hdr || !net_offload_begin(&cut, hdr, state.bytes, reader_left(&p->frame)))
 		return -EINVAL;
 	p->completed = p->hdr.gso_type == VIRTIO_NET_HDR_GSO_NONE;
-	while (put > 0 && net_offload_next(&cut, &piece)) {
+	while (done > 0 && net_offload_next(&cut, &piece)) {
 		struct net_source from = { piece.headers, piece.header_len, piece.payload,
 			piece.payload_len, { { 0 } } };
 
-		put = net_put(rx, (to->features & VIRTIO_NET_F_MRG_RXBUF) != 0, &none, &from);
+		done = put(to, rx, &none, &from);
 	}
-	return put;
+	return done;
+}
+
+/* As it is. */
+static int pass(struct bridge_port *to, struct queue *rx, struct passing *p)
+{
+	struct net_source from = { .reader = p->frame };
+	const struct virtio_net_hdr *hdr = to->tap ? copy(p) : &p->hdr;
+
+	if (!hdr)
+		return -EINVAL;
+	if (to->tap)
+		from = (struct net_source){ .head = state.bytes,
+			.head_len = reader_left(&p->frame) };
+	return put(to, rx, hdr, &from);
 }
 
 static void deliver(struct bridge_port *to, struct passing *p)
 {
-	struct net_source from = { .reader = p->frame };
-	struct queue *rx;
-	int put;
+	struct queue *rx = NULL;
+	int done;
 
-	if (to->pairs == 0 || !to->wants(to->dev, p->head))
+	if (to->pairs == 0 || (to->dev && !to->wants(to->dev, p->head)))
 		return;
-	rx = &to->dev->queues[2 * (size_t)(p->pair % to->pairs)];
-	if ((p->needs & ~to->features) != 0)
-		put = complete(to, rx, p);
-	else
-		put = net_put(rx, (to->features & VIRTIO_NET_F_MRG_RXBUF) != 0, &p->hdr, &from);
-	rx->counts.errors += put <= 0;
+	if (to->dev)
+		rx = &to->dev->queues[2 * (size_t)(p->pair % to->pairs)];
+	done = (p->needs & ~to->features) != 0 ? complete(to, rx, p) : pass(to, rx, p);
+	if (rx)
+		rx->counts.errors += done <= 0;
 }
 
 void bridge_send(struct bridge_port *from, unsigned pair, const struct virtio_net_hdr *hdr,

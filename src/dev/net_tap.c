@@ -36,6 +36,7 @@ struct tap_queue {
 
 struct tap {
 	struct net *net;
+	struct bridge_port *uplink; /* NULL: it is this device's alone */
 	struct port_tap port;
 	struct tap_queue queues[CONFIG_NET_PAIRS_MAX];
 	struct log_limit limit;
@@ -72,6 +73,36 @@ static void tap_readable(void *owner)
 	queue_ready(rx_of(q));
 }
 
+static void tap_complain(struct tap *tap, const char *what, int error)
+{
+	if (log_allow(&tap->limit, tap->net->dev->name))
+		log_error(
+			tap->net->dev->name, "%s: %s: %s", tap->port.name, what, log_errno(error));
+}
+
+/* Level-triggered: what is left is there in the next tick. */
+static void uplink_readable(void *owner)
+{
+	struct tap_queue *q = owner;
+	struct span span = { (struct guest *)(void *)q->bytes, sizeof(q->bytes) };
+
+	for (unsigned n = 0; n < FRAMES_PER_TURN; n++) {
+		int len = port_tap_recv(&q->tap->port, 0, &q->hdr, (struct sink){ &span, 1 });
+		struct reader frame = { { &span, 0, (uint32_t)len } };
+
+		if (len == -EAGAIN)
+			return;
+		if (len < 0) {
+			/* It was deleted, say, and would be readable for ever. */
+			tap_complain(q->tap, "cannot read, and does not try again", len);
+			loop_unwatch(q->watch);
+			q->watch = -1;
+			return;
+		}
+		bridge_send(q->tap->uplink, 0, &q->hdr, &frame);
+	}
+}
+
 static bool tap_watch(struct tap *tap)
 {
 	for (unsigned i = 0; i < tap->port.queues; i++) {
@@ -79,7 +110,9 @@ static bool tap_watch(struct tap *tap)
 
 		q->tap = tap;
 		q->pair = i;
-		q->watch = loop_watch(tap->port.fds[i], PORT_EDGE, tap_readable, q);
+		q->watch = tap->uplink
+				   ? loop_watch(tap->port.fds[i], PORT_LEVEL, uplink_readable, q)
+				   : loop_watch(tap->port.fds[i], PORT_EDGE, tap_readable, q);
 		if (q->watch < 0) {
 			log_error(tap->net->dev->name, "%s: cannot wait for its frames: %s",
 				tap->port.name, log_errno(q->watch));
@@ -102,13 +135,13 @@ static const char *tap_advice(int error)
 	}
 }
 
-struct tap *tap_open(struct net *net, const char *name, int fd)
+struct tap *tap_open(struct net *net, const char *name, int fd, const char *bridge)
 {
 	struct tap *tap = &state.taps[state.count];
 	int error;
 
 	ASSERT(state.count < countof(state.taps));
-	error = name ? port_tap_open(&tap->port, name, net->pairs_max)
+	error = name ? port_tap_open(&tap->port, name, bridge ? 1 : net->pairs_max)
 		     : port_tap_take(&tap->port, fd);
 	if (error < 0 && name)
 		log_error(net->dev->name, "--tap=%s: cannot open: %s%s", name, log_errno(error),
@@ -120,6 +153,10 @@ struct tap *tap_open(struct net *net, const char *name, int fd)
 		return NULL;
 	state.count++;
 	tap->net = net;
+	if (bridge) {
+		tap->uplink = bridge_uplink(bridge, tap, tap_features(tap));
+		(void)port_tap_offload(&tap->port, tap->port.offloads);
+	}
 	if (!tap_watch(tap))
 		return NULL;
 	log_info(net->dev->name, "connected to %s, offloads 0x%x", tap->port.name,
@@ -130,7 +167,8 @@ struct tap *tap_open(struct net *net, const char *name, int fd)
 void tap_close(struct tap *tap)
 {
 	for (unsigned i = 0; i < tap->port.queues; i++)
-		loop_unwatch(tap->queues[i].watch);
+		if (tap->queues[i].watch >= 0)
+			loop_unwatch(tap->queues[i].watch);
 	port_tap_close(&tap->port);
 }
 
@@ -147,13 +185,6 @@ uint64_t tap_features(const struct tap *tap)
 bool tap_is_up(const struct tap *tap)
 {
 	return port_tap_is_up(&tap->port) != 0;
-}
-
-static void tap_complain(struct tap *tap, const char *what, int error)
-{
-	if (log_allow(&tap->limit, tap->net->dev->name))
-		log_error(
-			tap->net->dev->name, "%s: %s: %s", tap->port.name, what, log_errno(error));
 }
 
 void tap_set(struct tap *tap)
@@ -186,6 +217,15 @@ bool tap_send(
 
 	return reader_take(frame, &source) &&
 	       port_tap_send(&tap->port, pair % tap->port.queues, hdr, source) == 0;
+}
+
+int tap_put(struct tap *tap, const struct virtio_net_hdr *hdr, const struct net_source *from)
+{
+	struct span spans[] = { { (struct guest *)(const void *)from->head, from->head_len },
+		{ (struct guest *)(const void *)from->body, from->body_len } };
+	int error = port_tap_send(&tap->port, 0, hdr, (struct source){ spans, 2 });
+
+	return error < 0 ? error : 1;
 }
 
 /* ---- frames for the guest ---- */

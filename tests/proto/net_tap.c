@@ -92,6 +92,33 @@ static void frames_pass_with_offloads(const char *with)
 	frames_pass(MERGE | NIC_OFFLOADS, 4096);
 }
 
+/* The same tap as the uplink of a bridge; it is there before the guest, and after it. */
+static void frames_pass_by_a_bridge(const char *with)
+{
+	(void)with;
+	wire_network();
+	serve("--bridge=b", NULL);
+	wire_open("t0", 9000);
+	for (unsigned life = 0; life < 3; life++) {
+		make(60);
+		CHECK(wire_send(NULL, frame, 60));
+		open_nic(life ? MERGE | NIC_OFFLOADS : MERGE, 4096);
+		nic_offer(&nic);
+		goes_out(100);
+		/* What was sent before it was there may have come, or not. */
+		make(77);
+		CHECK(wire_send(NULL, frame, 77));
+		while (nic_receive(&nic, NULL, got) != 77)
+			;
+		for (unsigned i = 0; i < 100; i++) {
+			goes_out(14 + (uint32_t)(harness_random() % 9001));
+			comes_in(14 + (uint32_t)(harness_random() % 9001));
+		}
+		nic_close(&nic);
+	}
+	CHECK_EQ(vubox_end(&vubox, SIGTERM), 0);
+}
+
 /* Nothing that the tap can hold is lost, and waiting for buffers costs no time. */
 static void frames_wait_for_buffers(const char *with)
 {
@@ -435,6 +462,7 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(segments_come_in),
 	CASE_OF_EACH_FORMAT(segments_go_out),
 	CASE_OF_EACH_FORMAT(headers_that_lie),
+	CASE_OF_EACH_FORMAT(frames_pass_by_a_bridge),
 	CASE_OF_EACH_FORMAT(a_front_end_that_comes_again),
 	CASE_OF_EACH_FORMAT(kill_9),
 	CASE_OF_EACH_FORMAT(ending_in_a_flood),

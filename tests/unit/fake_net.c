@@ -180,7 +180,8 @@ static size_t gather(const struct source *frame)
 
 		if (len + s->len > FRAME_MAX)
 			fake_die("a frame of more than %d bytes", FRAME_MAX);
-		memcpy(state.frame + len, (const void *)s->base, s->len);
+		if (s->len > 0)
+			memcpy(state.frame + len, (const void *)s->base, s->len);
 		len += s->len;
 	}
 	return len;

@@ -28,7 +28,10 @@ static void refused(const char *words, int status, const char *text)
 #define LINKS "say what it is connected to: one of --tap=NAME, --tap-fd=N, --bridge=NAME, "
 
 REFUSED(no_link, "", EXIT_USAGE, LINKS)
-REFUSED(two_links, "--tap=t0 --bridge=b", EXIT_USAGE, LINKS)
+REFUSED(two_links, "--tap=t0 --tap-fd=7", EXIT_USAGE, LINKS)
+REFUSED(two_uplinks, "--bridge=b --tap=t0 --tap-fd=7", EXIT_USAGE, LINKS)
+REFUSED(three_links, "--bridge=b --tap=t0 --peer-unix=/p", EXIT_USAGE, LINKS)
+REFUSED(bridge_and_peer, "--bridge=b --peer-unix=/p", EXIT_USAGE, LINKS)
 REFUSED(two_other_links, "--tap-fd=7 --peer-unix=/p", EXIT_USAGE, LINKS)
 REFUSED(local_without_peer, "--tap=t0 --peer-local=/p", EXIT_USAGE, "--peer-local needs")
 REFUSED(queues_of_a_descriptor, "--tap-fd=7 --num-queues=2", EXIT_USAGE, "--tap-fd is one queue")
