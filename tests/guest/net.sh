@@ -117,6 +117,17 @@ anew()
 	up
 }
 
+# By the control queue.
+another_address()
+{
+	ip link set eth0 address 52:54:00:77:00:01
+	ip neigh flush dev eth0 2>/dev/null
+	wait_for ping -q -c 1 -W 1 10.9.8.1
+	ip link set eth0 promisc on
+	ip link set eth0 promisc off
+	ping -q -c 1 10.9.8.1
+}
+
 has_carrier()
 {
 	[ "$(cat /sys/class/net/eth0/carrier)" = "$1" ]
@@ -153,6 +164,7 @@ boot_uml 256M "virtio_uml.device=$tmp/net.sock:1" <<END
 $common
 check "the MTU is known" same "it" "\$(cat /sys/class/net/eth0/mtu)" 1500
 check "the link goes down and up" follows
+check "another address" another_address
 check "the driver comes anew" anew
 check "nothing in the kernel's log" log_is_clean
 END

@@ -429,6 +429,28 @@ CASE(a_receiver_whose_buffers_are_nowhere)
 	CHECK_EQ(rig_device(1)->queues[RX].in_flight, 0);
 }
 
+/* A part of what is sent is nowhere: that is the sender's fault, and nobody gets it. */
+CASE(a_frame_that_is_nowhere)
+{
+	uint32_t id, used;
+
+	start(NULL);
+	offer_all(4);
+	send(0, 10, 0xffff, 60);
+	expect(1, 0, 60);
+	expect(2, 0, 60);
+	driver_add(&fronts[0].rings[TX],
+		(struct buffer[]){
+			{ front_addr(SEND_AT), HEADER + 20, false }, { 1ull << 40, 40, false } },
+		2);
+	front_kick(&fronts[0], TX);
+	CHECK(driver_used(&fronts[0].rings[TX], &id, &used));
+	CHECK_EQ(rig_device(0)->queues[TX].counts.errors, 1);
+	expect_nothing(1);
+	send(0, 10, 0xffff, 60);
+	expect(1, 0, 60);
+}
+
 CASE(a_receiver_with_a_bad_ring)
 {
 	start(NULL);

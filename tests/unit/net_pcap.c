@@ -99,7 +99,10 @@ CASE(what_is_no_frame_or_is_filtered_is_not_in_it)
 
 	start();
 	driver_add(&nic.front.rings[TX], &(struct buffer){ front_addr(0), HEADER + 13, false }, 1);
-	driver_add(&nic.front.rings[TX], &(struct buffer){ 1ull << 40, 100, false }, 1);
+	driver_add(&nic.front.rings[TX],
+		(struct buffer[]){
+			{ front_addr(0), HEADER + 20, false }, { 1ull << 40, 100, false } },
+		2);
 	front_kick(&nic.front, TX);
 	CHECK(driver_used(&nic.front.rings[TX], &id, &used));
 	CHECK(driver_used(&nic.front.rings[TX], &id, &used));

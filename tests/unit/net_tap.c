@@ -196,6 +196,11 @@ CASE(large_frames_over_many_buffers)
 	large_frames(VIRTIO_NET_F_MRG_RXBUF | ALL_TAKES, 0x1300, 30);
 }
 
+CASE(large_frames_that_fill_their_buffers)
+{
+	large_frames(VIRTIO_NET_F_MRG_RXBUF | ALL_TAKES, (HEADER + LONG) / 6, 30);
+}
+
 CASE(large_frames_over_few_buffers)
 {
 	large_frames(VIRTIO_NET_F_MRG_RXBUF | ALL_TAKES, SLOT, 30);
