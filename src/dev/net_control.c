@@ -64,6 +64,9 @@ static bool command_rx(struct net *net, uint8_t command, struct reader *in)
 	return true;
 }
 
+/* A guest can make chains of 4 GiB, and everybody would wait while we read them. */
+enum { TABLE_MAX = 4096 };
+
 /* One of the two tables: its number of addresses, then these. */
 static bool get_table(struct reader *in, struct net_macs *macs)
 {
@@ -71,7 +74,7 @@ static bool get_table(struct reader *in, struct net_macs *macs)
 	le32 entries;
 
 	*macs = (struct net_macs){ 0 };
-	if (!reader_get(in, &entries, sizeof(entries)) ||
+	if (!reader_get(in, &entries, sizeof(entries)) || le32_get(entries) > TABLE_MAX ||
 		le32_get(entries) > reader_left(in) / sizeof(mac))
 		return false;
 	macs->overflow = le32_get(entries) > NET_FILTER_MACS;

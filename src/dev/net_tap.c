@@ -366,13 +366,15 @@ static bool may_read_direct(const struct net *net)
 int tap_turn(struct tap *tap, struct queue *rx)
 {
 	struct tap_queue *q = &tap->queues[rx->index / 2];
-	uint64_t before = rx->counts.bytes;
+	struct queue_counts before = rx->counts;
 	int found = 1;
 
 	if (rx->index / 2 >= tap->port.queues)
 		return -EBUSY;
+	/* (For a frame that is dropped the whole ring may have been looked at: enough for now.) */
 	for (unsigned n = 0;
-		n < FRAMES_PER_TURN && found > 0 && rx->counts.bytes - before < CONFIG_BUDGET_BYTES;
+		n < FRAMES_PER_TURN && found > 0 && rx->counts.errors == before.errors &&
+		rx->counts.bytes - before.bytes < CONFIG_BUDGET_BYTES;
 		n++) {
 		if (q->staged > 0)
 			found = give_staged(q, rx);

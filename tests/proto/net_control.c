@@ -247,6 +247,35 @@ static void a_command_without_an_answer(const char *with)
 	CHECK(comes(5, -1) && comes(6, 9));
 }
 
+/* A table of 1.2 GiB, in a few pages: it is refused, and nobody waits meanwhile. */
+static void a_table_without_end(const char *with)
+{
+	enum { PIECES = 110, PIECE = 12 << 20 };
+	static struct driver_buffer b[PIECES + 2];
+	struct driver_chain chain = { .buffers = b };
+	struct driver_used used;
+	/* 200 million addresses, and all of them are there. */
+	unsigned char head[6] = { 1, 0, 0, 0, 0, 0x0c }, ack = 0xaa;
+	uint64_t cpu_ns;
+
+	(void)with;
+	start(CONTROL);
+	CHECK(driver_write(&nic.r.memory.driver, place(), head, sizeof(head)));
+	CHECK(driver_write(&nic.r.memory.driver, place() + 0x2000, &ack, 1));
+	b[chain.count++] = (struct driver_buffer){ place(), sizeof(head), false };
+	while (chain.count <= PIECES)
+		b[chain.count++] = (struct driver_buffer){ RIG_GUEST, PIECE, false };
+	b[chain.count++] = (struct driver_buffer){ place() + 0x2000, 1, true };
+	cpu_ns = vubox_cpu_ns(&vubox);
+	CHECK(driver_add(&control->driver, &chain) >= 0);
+	front_queue_offer(control);
+	CHECK_EQ(front_queue_wait(control, &used, harness_wait_ms()), 0);
+	CHECK(driver_read(&nic.r.memory.driver, place() + 0x2000, &ack, 1));
+	CHECK_EQ(ack, ERR);
+	CHECK(vubox_is_sanitized() || vubox_cpu_ns(&vubox) - cpu_ns < 200000000);
+	CHECK(comes(5, -1));
+}
+
 static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(filters),
 	CASE_OF_EACH_FORMAT(offloads_turned_off_and_on),
@@ -254,5 +283,6 @@ static const struct harness_case cases[] = {
 	CASE_OF_EACH_FORMAT(pairs_without_a_control_queue),
 	CASE_OF_EACH_FORMAT(any_commands),
 	CASE_OF_EACH_FORMAT(a_command_without_an_answer),
+	CASE_OF_EACH_FORMAT(a_table_without_end),
 };
 HARNESS_MAIN(cases)
