@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -415,6 +416,31 @@ static void taps_that_cannot_be_used(const char *with)
 	does_not_start("--tap-fd=2", NULL, "--tap-fd=2: cannot use it: ");
 }
 
+/* Who deletes it takes the cable away: the guest's frames are lost, and nothing spins. */
+static void a_tap_that_is_deleted(const char *with)
+{
+	uint64_t cpu_ns;
+
+	(void)with;
+	start(MERGE | NIC_OFFLOADS, 4096);
+	comes_in(100);
+	if (system("ip link delete t0") != 0)
+		harness_skip("there is no ip(8)");
+	make(60);
+	for (unsigned i = 0; i < 100; i++)
+		nic_send(&nic, NULL, frame, 60);
+	CHECK_EQ(kill(vubox.pid, SIGHUP), 0);
+	CHECK_EQ(front_settle(&nic.r.front), 0);
+	cpu_ns = vubox_cpu_ns(&vubox);
+	usleep(100000);
+	CHECK(vubox_cpu_ns(&vubox) - cpu_ns < 20000000);
+	nic_close(&nic);
+	open_nic(MERGE, 4096);
+	nic_offer(&nic);
+	CHECK_EQ(front_settle(&nic.r.front), 0);
+	CHECK_EQ(vubox_end(&vubox, SIGTERM), 0);
+}
+
 /* ---- captures ---- */
 
 static void what_passes_is_captured(const char *with)
@@ -471,6 +497,7 @@ static const struct harness_case cases[] = {
 	CASE(a_tap_by_descriptor),
 	CASE(a_tap_with_queues),
 	CASE(taps_that_cannot_be_used),
+	CASE(a_tap_that_is_deleted),
 	CASE(what_passes_is_captured),
 };
 HARNESS_MAIN(cases)
