@@ -122,6 +122,25 @@ CASE(segments_for_a_tap_that_cannot)
 	CHECK_EQ(seen.gso_type, VIRTIO_NET_HDR_GSO_TCPV4);
 }
 
+CASE(a_checksum_is_completed_once)
+{
+	struct virtio_net_hdr hdr = segments(VIRTIO_NET_HDR_GSO_NONE), seen;
+	static uint8_t guest[4096];
+
+	start(0);
+	front_hang_up(&other.front);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
+	front_start(&other.front, "/o", 3, FEATURES & ~ALL_TAKES);
+	nic_offer(&other, 8);
+	hdr.gso_size = hdr.hdr_len = le16_put(0);
+	nic_send(&nic, &hdr, segmented(), 1000);
+	CHECK_EQ(nic_take(&other, &seen, guest), 1000);
+	CHECK(seen.flags == 0 && memcmp(guest + 50, segmented() + 50, 2) != 0);
+	CHECK_EQ(fake_tap_sent(tap, NULL, &seen, got, sizeof(got)), 1000);
+	CHECK_EQ(seen.flags, 0);
+	CHECK_BYTES(got, guest, 1000);
+}
+
 CASE(a_flood_from_the_host_costs_frames_alone)
 {
 	start(0);
