@@ -27,7 +27,7 @@ struct kind {
 	/* The other end: before the device is there (may be NULL), and when it is. */
 	void (*prepare)(void);
 	void (*reach)(struct rig *r);
-	/* All queues run: something goes through each. Fresh: since they were started it has not. */
+	/* All queues run: something goes through each. Fresh: nothing has since they started. */
 	void (*works)(struct rig *r, bool fresh);
 };
 

@@ -1,8 +1,9 @@
 /*
  * Where front-ends and drivers misbehave: a vubox with a disk (or another device: kinds.h), the
  * victim, and a second device of the same process with a front-end of its own, the bystander. After
- * whatever was done to the victim, yard_check says whether the promise was kept: the process lives, is idle, holds nothing
- * more than before, serves the next connection, and the bystander never noticed.
+ * whatever was done to the victim, yard_check says whether the promise was kept: the process lives,
+ * is idle, holds nothing more than before, serves the next connection, and the bystander never
+ * noticed.
  */
 #ifndef VUBOX_TESTS_YARD_H
 #define VUBOX_TESTS_YARD_H
