@@ -120,8 +120,7 @@ static void vsock_rested(void *owner)
 	struct vsock *v = owner;
 
 	v->watch = loop_watch(v->listener, PORT_LEVEL, vsock_accept_one, v);
-	v->watched = v->watch >= 0;
-	if (!v->watched)
+	if (v->watch < 0)
 		vsock_wait(v);
 }
 
@@ -132,7 +131,7 @@ static void vsock_rest(struct vsock *v, int error)
 		log_error(v->dev->name, "%s: cannot accept a connection yet: %s", v->path,
 			log_errno(error));
 	loop_unwatch(v->watch);
-	v->watched = false;
+	v->watch = -1;
 	vsock_wait(v);
 }
 
@@ -193,7 +192,7 @@ static void vsock_close(struct device *dev)
 	loop_timer_clear(&v->rest);
 	if (!v->listening)
 		return;
-	if (v->watched)
+	if (v->watch >= 0)
 		loop_unwatch(v->watch);
 	port_unlisten(v->path, &v->id);
 	port_close(v->listener);
