@@ -28,7 +28,7 @@ plant()
 	patch -s -p1 -F 2 <"$here/tests/mutants/$1.patch" >patch.log 2>&1
 }
 
-# What only the unit tests and fuzz targets have: the simulator's devices are others.
+# Only unit tests and fuzz targets judge what a console does: the simulator has bad drivers of it.
 is_for_units()
 {
 	! grep '^+++ ' "$here/tests/mutants/$1.patch" | grep -qv '^+++ b/src/dev/console'

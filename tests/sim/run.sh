@@ -7,5 +7,5 @@ cd "$(dirname "$0")/../.."
 failed=0
 build/tests/sim/sim --cuts "${CUTS:-1-64}" || failed=1
 build/tests/sim/sim --seeds "${SEEDS:-1-20000}" || failed=1
-build/tests/sim/sim --others "${OTHERS:-1-4000}" || failed=1
+build/tests/sim/sim --others "${OTHERS:-1-2000}" || failed=1
 exit $failed

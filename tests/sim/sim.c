@@ -292,8 +292,8 @@ int main(int argc, char **argv)
 		return 2;
 	if (!parse(argc, argv)) {
 		fprintf(stderr,
-			"usage: %s [--seeds FROM-TO | --seed S | --others FROM-TO | --cuts FROM-TO [--deep] |"
-			" --cut RUN] [-v]\n",
+			"usage: %s [--seeds FROM-TO | --seed S | --others FROM-TO |"
+			" --cuts FROM-TO [--deep] | --cut RUN] [-v]\n",
 			argv[0]);
 		return 2;
 	}
