@@ -96,7 +96,7 @@ struct vsock {
 	uint64_t cid;
 	const char *path; /* of our listener; PATH_PORT are those that the guest connects to */
 	int listener, watch;
-	bool listening, watched;
+	bool listening;
 	struct port_socket_id id;
 	struct loop_timer rest;
 	struct log_limit limit;

@@ -106,26 +106,33 @@ static bool vsock_begin(struct vsock *v)
 }
 
 static void vsock_accept_one(void *owner);
+static void vsock_rested(void *owner);
+
+static void vsock_wait(struct vsock *v)
+{
+	enum { REST_NS = 1000000000 };
+
+	loop_timer_set(&v->rest, out_now_ns() + REST_NS, vsock_rested, v);
+}
 
 static void vsock_rested(void *owner)
 {
 	struct vsock *v = owner;
 
 	v->watch = loop_watch(v->listener, PORT_LEVEL, vsock_accept_one, v);
-	v->watched = v->watch >= 0;
+	if (v->watch < 0)
+		vsock_wait(v);
 }
 
 /* Out of descriptors: who connects waits for a while. */
 static void vsock_rest(struct vsock *v, int error)
 {
-	enum { REST_NS = 1000000000 };
-
 	if (log_allow(&v->limit, v->dev->name))
 		log_error(v->dev->name, "%s: cannot accept a connection yet: %s", v->path,
 			log_errno(error));
 	loop_unwatch(v->watch);
-	v->watched = false;
-	loop_timer_set(&v->rest, out_now_ns() + REST_NS, vsock_rested, v);
+	v->watch = -1;
+	vsock_wait(v);
 }
 
 static void vsock_accept_one(void *owner)
@@ -185,7 +192,7 @@ static void vsock_close(struct device *dev)
 	loop_timer_clear(&v->rest);
 	if (!v->listening)
 		return;
-	if (v->watched)
+	if (v->watch >= 0)
 		loop_unwatch(v->watch);
 	port_unlisten(v->path, &v->id);
 	port_close(v->listener);

@@ -7,6 +7,7 @@
 """
 import glob
 import os
+import re
 import shutil
 import signal
 import socket
@@ -60,6 +61,7 @@ class World:
         self.dir = tempfile.mkdtemp()
         os.mkdir(self.dir + "/run")
         os.mkdir(self.dir + "/run/dir")
+        os.mkdir(self.dir + "/logs")
         open(self.dir + "/run/old", "w", encoding="utf-8").close()
         with open(self.dir + "/image", "wb") as f:
             f.truncate(1 << 20)
@@ -74,8 +76,11 @@ class World:
         stage = what.split(":")[0]
         words = ["--socket-path=" + self.dir + "/run/front", "--client"] if stage == "client" \
             else ["--socket-path=" + self.dir + "/run/sock"]
+        device = ["console", *words, f"--backend=file:{self.dir}/logs/log", "--rotate=64K"] \
+            if stage.startswith("log") \
+            else ["blk", *words, f"--blk-file={self.dir}/image", "--io=auto"]
         return subprocess.run(
-            [vubox, "blk", *words, f"--blk-file={self.dir}/image", "--io=auto"],
+            [vubox, *device],
             env={"CAGE_TRY": what, "CAGE_DIR": self.dir,
                  "CAGE_ABSTRACT": f"vubox-cage-{os.getpid()}"},
             stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=GUARD_S, check=False)
@@ -114,7 +119,8 @@ def try_all(libc, vubox, only):
     for stage, name, expected in rows:
         if only and only != f"{stage}:{name}":
             continue
-        needs = int(stage[len("landlock"):] or 1) if stage.startswith("landlock") else 0
+        by_landlock = re.fullmatch(r"(?:landlock|log)(\d*)", stage)
+        needs = int(by_landlock[1] or 1) if by_landlock else 0
         if needs > max(abi, 0):
             print(f"skip cage bars: {libc} {stage}:{name}: landlock's ABI is {abi}, not {needs}")
             continue

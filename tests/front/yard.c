@@ -29,6 +29,12 @@ static void bystander_gets(struct yard *y)
 	CHECK_EQ(front_signals(y->other.queues[0].err), 0);
 }
 
+void yard_bystander(struct yard *y)
+{
+	bystander_asks(y);
+	bystander_gets(y);
+}
+
 static void bystander_comes(struct yard *y)
 {
 	y->other.vubox = y->rig.vubox;
@@ -36,8 +42,7 @@ static void bystander_comes(struct yard *y)
 	snprintf(y->other.vubox.socket, sizeof(y->other.vubox.socket), "%s", harness_path("other"));
 	rig_negotiate(&y->other, ~0ull, ~0ull);
 	rig_run(&y->other);
-	bystander_asks(y);
-	bystander_gets(y);
+	yard_bystander(y);
 }
 
 /* ---- set-up ---- */
@@ -55,9 +60,13 @@ void yard_serve(struct yard *y, const char *const *options)
 	all[n++] = "rng";
 	all[n++] = other;
 	all[n] = NULL;
-	rig_serve(&y->rig, RIG_DISK_BYTES, all);
-	harness_fill(pattern, sizeof(pattern));
-	yard_repair(y);
+	if (y->kind) {
+		kind_serve(y->kind, &y->rig, all);
+	} else {
+		rig_serve(&y->rig, RIG_DISK_BYTES, all);
+		harness_fill(pattern, sizeof(pattern));
+		yard_repair(y);
+	}
 	bystander_comes(y);
 	/* Once through everything: what is made at the first use is there then. */
 	yard_connect(y, 1);
@@ -75,16 +84,18 @@ void yard_connect(struct yard *y, unsigned queues)
 {
 	rig_negotiate(&y->rig, ~0ull, ~0ull);
 	rig_share(&y->rig);
-	while (y->rig.queue_count < queues)
+	while (y->rig.queue_count < (y->kind ? y->kind->queue_count : queues))
 		rig_start(&y->rig, rig_queue(&y->rig));
+	y->fresh = true;
 }
 
 void yard_open(struct yard *y, const char *engine, unsigned queues)
 {
 	static char io[32];
 
+	y->kind = kind_find(engine);
 	snprintf(io, sizeof(io), "--io=%s", engine ? engine : "auto");
-	yard_serve(y, (const char *const[]){ io, NULL });
+	yard_serve(y, y->kind ? NULL : (const char *const[]){ io, NULL });
 	yard_connect(y, queues);
 }
 
@@ -94,6 +105,11 @@ void yard_reads(struct yard *y)
 {
 	unsigned char data[READ_BYTES] = { 0 };
 
+	if (y->kind) {
+		y->kind->works(&y->rig, y->fresh);
+		y->fresh = false;
+		return;
+	}
 	CHECK_EQ(rig_blk(&y->rig, BLK_IN, READ_AT, data, sizeof(data)), BLK_OK);
 	CHECK_BYTES(data, pattern + READ_AT * BLK_SECTOR, sizeof(data));
 }
@@ -144,16 +160,30 @@ void yard_check(struct yard *y)
 {
 	CHECK(vubox_lives(&y->rig.vubox));
 	yard_is_idle(y);
-	bystander_asks(y);
-	bystander_gets(y);
+	yard_bystander(y);
 	yard_glance(y);
 	yard_is_idle(y);
-	bystander_asks(y);
-	bystander_gets(y);
+	yard_bystander(y);
 	CHECK_EQ(front_settle(&y->other.front), 0);
 }
 
 /* ---- broken queues ---- */
+
+void yard_reset(struct yard *y)
+{
+	struct rig *r = &y->rig;
+	uint64_t status;
+
+	CHECK_EQ(front_set_status(&r->front, 0), 0);
+	CHECK_EQ(front_get_status(&r->front, &status), 0);
+	CHECK_EQ(status, 0);
+	CHECK_EQ(front_set_features(&r->front, r->front.features), 0);
+	for (unsigned i = 0; i < r->queue_count; i++) {
+		rig_reopen(r, &r->queues[i]);
+		rig_start(r, &r->queues[i]);
+	}
+	y->fresh = true;
+}
 
 void yard_breaks_and_heals(struct yard *y, const char *why)
 {
@@ -180,14 +210,7 @@ void yard_breaks_and_heals(struct yard *y, const char *why)
 	CHECK_EQ(rig_take(r, good, NULL), 1);
 	CHECK_EQ(front_signals(good->err), 0);
 	/* Reset revives it. */
-	CHECK_EQ(front_set_status(&r->front, 0), 0);
-	CHECK_EQ(front_get_status(&r->front, &status), 0);
-	CHECK_EQ(status, 0);
-	CHECK_EQ(front_set_features(&r->front, r->front.features), 0);
-	for (unsigned i = 0; i < r->queue_count; i++) {
-		rig_reopen(r, &r->queues[i]);
-		rig_start(r, &r->queues[i]);
-	}
+	yard_reset(y);
 	yard_reads(y);
 }
 

@@ -1,13 +1,14 @@
 /*
- * Where front-ends and drivers misbehave: a vubox with a disk, the victim, and a second device of
- * the same process with a front-end of its own, the bystander. After whatever was done to the
- * victim, yard_check says whether the promise was kept: the process lives, is idle, holds nothing
- * more than before, serves the next connection, and the bystander never noticed.
+ * Where front-ends and drivers misbehave: a vubox with a disk (or another device: kinds.h), the
+ * victim, and a second device of the same process with a front-end of its own, the bystander. After
+ * whatever was done to the victim, yard_check says whether the promise was kept: the process lives,
+ * is idle, holds nothing more than before, serves the next connection, and the bystander never
+ * noticed.
  */
 #ifndef VUBOX_TESTS_YARD_H
 #define VUBOX_TESTS_YARD_H
 
-#include "rig.h"
+#include "kinds.h"
 
 /* A descriptor of either format; its id is a number that no driver of ours gives out. */
 static inline struct driver_desc desc(uint64_t addr, uint32_t len, unsigned flags, unsigned next)
@@ -18,12 +19,17 @@ static inline struct driver_desc desc(uint64_t addr, uint32_t len, unsigned flag
 struct yard {
 	struct rig rig; /* the victim */
 	struct rig other;
-	unsigned fds, maps; /* of the process, without the victim's connection */
+	const struct kind *kind; /* of the victim; NULL: it is a disk */
+	bool fresh;              /* its queues have done nothing since they started */
+	unsigned fds, maps;      /* of the process, without the victim's connection */
 };
 
 /* Starts it all with these options of the disk; the victim is not connected yet. */
 void yard_serve(struct yard *y, const char *const *options);
-/* And connects the victim, with everything offered and so many running queues. */
+/*
+ * And connects the victim, with everything offered and so many running queues. In place of an
+ * engine there may be the name of a kind: of that, all queues run.
+ */
 void yard_open(struct yard *y, const char *engine, unsigned queues);
 /* The victim connects again, as yard_open does. */
 void yard_connect(struct yard *y, unsigned queues);
@@ -34,8 +40,12 @@ void yard_check(struct yard *y);
 void yard_glance(struct yard *y);
 /* Uses no processor time, whatever is connected. */
 void yard_is_idle(struct yard *y);
-/* A real read, data compared. */
+/* A real read, data compared; or what shows that the victim works if it is no disk. */
 void yard_reads(struct yard *y);
+/* The bystander is served. */
+void yard_bystander(struct yard *y);
+/* Reset by its driver, which begins anew, with all its queues. */
+void yard_reset(struct yard *y);
 /* Makes the disk again what yard_reads expects, after something that may have written to it. */
 void yard_repair(struct yard *y);
 

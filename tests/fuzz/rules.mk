@@ -1,7 +1,7 @@
 # Fuzz targets, with libFuzzer and sanitizers, over the fake port. The variables of src/ get
 # sections of their own, so that every input begins with fresh ones.
 
-FUZZ_NAMES := msg chain chain_packed inflight inflight_packed net net_offload opts vsock
+FUZZ_NAMES := msg chain chain_packed inflight inflight_packed console net net_offload opts vsock
 FUZZ := $(FUZZ_NAMES:%=$(T)/fuzz/%.fuzz)
 TEST_BINARIES += $(FUZZ)
 

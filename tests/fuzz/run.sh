@@ -9,7 +9,8 @@
 # kept in build/fuzz/.
 set -u
 cd "$(dirname "$0")/../.." || exit 2
-targets=${TARGETS:-msg chain chain_packed inflight inflight_packed net net_offload opts vsock}
+all="msg chain chain_packed inflight inflight_packed console net net_offload opts vsock"
+targets=${TARGETS:-$all}
 seconds=${1:-10}
 out=build/fuzz
 bin=build/tests/fuzz

@@ -5,56 +5,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/inotify.h>
-#include <sys/mman.h>
-#include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 
+#include "../front/odd.h"
 #include "../front/yard.h"
 
 enum { READS = 40 };
 
 static struct yard y;
-
-/* Fills a descriptor up, whatever it is, and leaves it blocking or not. */
-static void fill_up(int fd, bool blocking)
-{
-	static const unsigned char zeros[4096];
-	uint64_t most = ~0ull - 1;
-
-	CHECK_EQ(fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK), 0);
-	while (write(fd, zeros, sizeof(zeros)) > 0)
-		continue;
-	while (write(fd, zeros, 1) > 0)
-		continue;
-	(void)!write(fd, &most, sizeof(most)); /* an eventfd */
-	CHECK_EQ(fcntl(fd, F_SETFL,
-			 blocking ? fcntl(fd, F_GETFL) & ~O_NONBLOCK : fcntl(fd, F_GETFL)),
-		0);
-}
-
-static int pipe_end(bool writing)
-{
-	int pipes[2];
-
-	CHECK_EQ(pipe2(pipes, O_CLOEXEC), 0);
-	return pipes[writing ? 1 : 0]; /* the other end stays open, and is never read */
-}
-
-static int socket_end(void)
-{
-	int pair[2];
-
-	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
-	return pair[1];
-}
 
 /* ---- calls and errors ---- */
 
@@ -76,12 +38,12 @@ static void calls_through(int fd)
 
 static void full_and_blocking(const char *with)
 {
-	int full[3] = { pipe_end(true), eventfd(0, EFD_CLOEXEC), socket_end() };
+	int full[3] = { odd_pipe_end(true), eventfd(0, EFD_CLOEXEC), odd_socket_end() };
 
 	(void)with;
 	yard_serve(&y, NULL);
 	for (unsigned i = 0; i < 6; i++) {
-		fill_up(full[i / 2], i % 2 == 0);
+		odd_fill_up(full[i / 2], i % 2 == 0);
 		calls_through(full[i / 2]);
 		yard_glance(&y);
 	}
@@ -91,7 +53,8 @@ static void full_and_blocking(const char *with)
 /* The flags of a descriptor are shared with whoever gave it: they change when it is in use. */
 static void made_to_block_later(const char *with)
 {
-	int later[3] = { pipe_end(true), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), socket_end() };
+	int later[3] = { odd_pipe_end(true), eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK),
+		odd_socket_end() };
 
 	(void)with;
 	yard_serve(&y, NULL);
@@ -100,7 +63,7 @@ static void made_to_block_later(const char *with)
 		CHECK_EQ(front_set_vring_call(&y.rig.front, 0, later[i]), 0);
 		yard_reads(&y);
 		for (unsigned k = 0; k < 3; k++) {
-			fill_up(later[i], true);
+			odd_fill_up(later[i], true);
 			yard_reads(&y);
 			CHECK_EQ(front_settle(&y.other.front), 0);
 		}
@@ -130,43 +93,6 @@ static void nobody_at_the_other_end(const char *with)
 	calls_through(half[1]);
 	yard_check(&y);
 }
-
-static int timer_every_ms(void)
-{
-	struct itimerspec every = { { 0, 1000000 }, { 0, 1000000 } };
-	int fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC);
-
-	CHECK(fd >= 0 && timerfd_settime(fd, 0, &every, NULL) == 0);
-	return fd;
-}
-
-/* Descriptors of kinds that nobody gives: each a name, and how to get one. */
-static int odd_fd(unsigned i)
-{
-	sigset_t none;
-
-	sigemptyset(&none);
-	switch (i) {
-	case 0: return open(harness_file("file", 4096), O_RDWR);
-	case 1: return open("/etc/passwd", O_RDONLY);
-	case 2: return open("/", O_RDONLY | O_DIRECTORY);
-	case 3: return open("/dev/null", O_RDWR);
-	case 4: return open("/dev/zero", O_RDWR);
-	case 5: return open("/dev/full", O_RDWR);
-	case 6: return memfd_create("odd", 0);
-	case 7: return epoll_create1(0);
-	case 8: return timer_every_ms();
-	case 9: return signalfd(-1, &none, 0);
-	case 10: return inotify_init();
-	case 11: return pipe_end(false); /* the end that is read */
-	case 12: return open("/", O_PATH);
-	case 13: return socket(AF_UNIX, SOCK_STREAM, 0); /* not connected */
-	case 14: return socket(AF_UNIX, SOCK_DGRAM, 0);
-	case 15: return open("/proc/self/mem", O_RDWR);
-	default: return -1;
-	}
-}
-enum { ODD_FDS = 16 };
 
 static void odd_calls(const char *with)
 {
@@ -239,8 +165,8 @@ static void kicks_that_are_always_readable(const char *with)
 	yard_serve(&y, NULL);
 	CHECK_EQ(pipe(pipes), 0);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-	fill_up(pipes[1], false);
-	fill_up(pair[1], false);
+	odd_fill_up(pipes[1], false);
+	odd_fill_up(pair[1], false);
 	CHECK_EQ(eventfd_write(event, 1ull << 63), 0);
 	CHECK_EQ(eventfd_write(semaphore, 1ull << 62), 0);
 	kicked_through(pipes[0], false);
@@ -301,7 +227,7 @@ static void one_descriptor_for_all(const char *with)
 	yard_glance(&y);
 	kicked_through(eventfd(0, 0), true);
 	yard_glance(&y);
-	kicked_through(socket_end(), true);
+	kicked_through(odd_socket_end(), true);
 	yard_check(&y);
 }
 
@@ -347,7 +273,7 @@ static int lingering_socket(int *peer)
 	*peer = accept(listener, NULL, NULL);
 	CHECK(*peer >= 0);
 	close(listener);
-	fill_up(fd, true);
+	odd_fill_up(fd, true);
 	CHECK_EQ(setsockopt(fd, SOL_SOCKET, SO_LINGER, &hour, sizeof(hour)), 0);
 	return fd;
 }
@@ -394,11 +320,11 @@ static void sockets_that_linger(const char *with)
 static void odd_channels(const char *with)
 {
 	struct driver_desc d[] = { desc(RIG_SLOTS_AT, 16, DRIVER_DESC_WRITE, 0) };
-	int full = socket_end(), pair[2];
+	int full = odd_socket_end(), pair[2];
 
 	(void)with;
 	yard_serve(&y, NULL);
-	fill_up(full, true);
+	odd_fill_up(full, true);
 	CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
 	close(pair[0]);
 	for (unsigned i = 0; i < ODD_FDS + 2; i++) {

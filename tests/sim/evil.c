@@ -138,7 +138,9 @@ static void put_chain(struct sim_queue *q)
 			le16_put(0) },
 	};
 
-	if (le32_get(h.type) >= VIRTIO_BLK_T_DISCARD) {
+	if (q->front->other) {
+		other_chain(q, d);
+	} else if (le32_get(h.type) >= VIRTIO_BLK_T_DISCARD) {
 		uint32_t ranges = 1 + fake_random(3);
 
 		d[1].len = le32_put(16 * ranges);
@@ -148,7 +150,8 @@ static void put_chain(struct sim_queue *q)
 			memory_put(m, q->zone + 16 + 16 * i, &range, sizeof(range));
 		}
 	}
-	memory_put(m, q->zone, &h, sizeof(h));
+	if (!q->front->other)
+		memory_put(m, q->zone, &h, sizeof(h));
 	if (q->format == &ring_packed)
 		evil_packed_offer(q, d, indirect);
 	else

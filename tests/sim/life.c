@@ -181,6 +181,12 @@ void life_ticks(unsigned ticks)
 
 /* ---- birth and death ---- */
 
+static void resized(struct device *dev)
+{
+	if (dev->class->resized && dev->class->resized(dev))
+		session_config_changed(&dev->session);
+}
+
 static void signalled(void *owner)
 {
 	enum port_signal s;
@@ -191,6 +197,8 @@ static void signalled(void *owner)
 		for (unsigned i = 0; i < w.front_count; i++)
 			if (s == PORT_SIGNAL_AGAIN)
 				state.devices[i].session.looking = true;
+			else if (s == PORT_SIGNAL_RESIZE)
+				resized(&state.devices[i]);
 			else
 				session_end(&state.devices[i].session);
 	}
@@ -215,17 +223,28 @@ static void set(const struct device_class *class, struct option_value *values, c
 	fake_die("sim: there is no option --%s", name);
 }
 
+/* What an option is that nobody gives. */
+static struct option_value usual(const struct option *o)
+{
+	return (struct option_value){ .text = o->default_text,
+		.number = o->default_text ? strtoull(o->default_text, NULL, 10) : 0 };
+}
+
 static void device_begin(struct front *f)
 {
 	struct option_value values[OPTIONS_MAX] = { 0 };
 	struct device *dev = f->device = &state.devices[f->index];
 
-	dev->class = device_find(f->blk ? "blk" : "rng");
+	dev->class = device_find(f->other ? other_name(f) : f->blk ? "blk" : "rng");
 	dev->name = f->path;
 	dev->session.device = dev;
 	dev->session.endpoint.kind = f->client ? ENDPOINT_CLIENT : ENDPOINT_LISTEN;
 	dev->session.endpoint.path = f->path;
-	if (f->blk) {
+	for (uint16_t i = 0; f->other && i < dev->class->option_count; i++)
+		values[i] = usual(&dev->class->options[i]);
+	if (f->other) {
+		other_options(f, dev->class, values);
+	} else if (f->blk) {
 		set(dev->class, values, "blk-file", f->image, 0);
 		set(dev->class, values, "num-queues", "", f->queue_count);
 		set(dev->class, values, "queue-size", "", f->queue_size_max);
@@ -238,6 +257,8 @@ static void device_begin(struct front *f)
 	if (dev->class->open(dev, values) != EXIT_OK)
 		fake_die("sim: cannot make a device: %s", fake.log);
 	dev->queues = queue_create(dev, dev->queue_count);
+	if (dev->class->listen && dev->class->listen(dev) != EXIT_OK)
+		fake_die("sim: a device cannot listen: %s", fake.log);
 	if (!dev->queues || session_serve(&dev->session) < 0)
 		fake_die("sim: cannot serve");
 }
@@ -265,7 +286,7 @@ void life_begin(void)
 	for (unsigned i = 0; i < w.front_count; i++)
 		device_begin(&w.fronts[i]);
 	/* What is only done at the start dies from now on. */
-	(void)port_cage_seccomp(PORT_CAGE_CLIENT);
+	(void)port_cage_seccomp(PORT_CAGE_CLIENT | PORT_CAGE_LOG);
 	state.fds = fake_open_fds();
 	state.watches = fake_watches();
 	for (unsigned i = 0; i < w.front_count; i++) {
@@ -274,6 +295,15 @@ void life_begin(void)
 	}
 	fake.fail_mask = faults;
 	sim_note("a life begins");
+}
+
+bool life_owns(const void *at)
+{
+	enum { STACK_MAX = 1 << 20 };
+	uintptr_t p = (uintptr_t)at, stack = (uintptr_t)__builtin_frame_address(0);
+
+	return p - stack < STACK_MAX ||
+	       (p >= (uintptr_t)__start_vubox_bss && p < (uintptr_t)__stop_vubox_bss);
 }
 
 void life_end(void)
@@ -285,12 +315,16 @@ void life_end(void)
 
 void life_check_leaks(void)
 {
-	if (fake_open_fds() != state.fds)
+	unsigned kept = 0;
+
+	for (unsigned i = 0; i < w.front_count; i++)
+		kept += other_keeps(&w.fronts[i]);
+	if (fake_open_fds() < state.fds || fake_open_fds() > state.fds + kept)
 		fake_die("%u descriptors are open after all have hung up, and %u were before",
 			fake_open_fds(), state.fds);
 	if (fake_open_maps() > 0)
 		fake_die("%u mappings are left", fake_open_maps());
-	if (fake_watches() != state.watches)
+	if (fake_watches() < state.watches || fake_watches() > state.watches + kept)
 		fake_die("%u watches are left, and %u were there before", fake_watches(),
 			state.watches);
 	for (unsigned i = 0; i < w.front_count; i++)

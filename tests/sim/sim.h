@@ -17,6 +17,7 @@
  *     request.c … its requests, and what must come of them
  *     disk.c    what the disk must hold, now and after a loss of power
  *     evil.c    the bad driver, with evil_packed.c
+ *     others.c  devices of other kinds, which have bad drivers only
  */
 #ifndef SIM_H
 #define SIM_H
@@ -260,6 +261,7 @@ struct front {
 	unsigned index;
 	struct device *device;
 	bool blk, evil, connected;
+	const struct other *other; /* neither a disk nor entropy, and evil */
 	/* On this connection: REPLY_ACK is in force, memory is shared, features are agreed on. */
 	bool acks, shares, negotiated;
 	bool stopped; /* in order: whoever serves it next is told where it goes on */
@@ -327,11 +329,31 @@ void guest_install(void);
 /* Some steps of some drivers. */
 void guest_turn(unsigned steps);
 
+/* ---- others.c ---- */
+
+/* Makes it a device of another kind, all of whose drivers are bad. */
+void other_make(struct front *f);
+const char *other_name(const struct front *f);
+/* How many descriptors of clients it may keep that have gone. */
+unsigned other_keeps(const struct front *f);
+/* Its command line. */
+void other_options(
+	const struct front *f, const struct device_class *class, struct option_value *values);
+/* A chain that would be good for its device, and what is in it. */
+void other_chain(struct sim_queue *q, struct virtq_desc d[3]);
+/* The host does something at the other end of a device. */
+void other_acts(const struct front *f);
+/* The host closes all that it has; or knows of nothing, before the first life. */
+void others_go(void);
+void others_forget(void);
+
 /* ---- life.c ---- */
 
 void life_remember(void); /* once, before the first life */
 void life_begin(void);
 void life_end(void);
+/* Whether this is a variable of the real code, or on the stack. */
+bool life_owns(const void *at);
 /* Runs it until done(arg), or all is idle: then false. Ends the seed's try if it was killed. */
 bool life_run(bool (*done)(void *arg), void *arg);
 /* Runs it for so many ticks, or until all is idle. */
@@ -357,6 +379,7 @@ enum { DEATHS_MAX = 2 };
 struct run {
 	uint64_t seed;
 	bool cuts;
+	bool others;             /* its world has devices of other kinds */
 	uint64_t at[DEATHS_MAX]; /* of the first life, of the second; 0: never */
 	enum fake_fate fate[DEATHS_MAX];
 	bool torn;   /* the first of them is in the middle of the store */

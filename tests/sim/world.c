@@ -7,6 +7,8 @@
 #include "spec/vhost_user.h"
 #include "spec/virtio.h"
 
+enum { DISK_QUEUES_MAX = 4 };
+
 static bool one_in(uint32_t n)
 {
 	return fake_random(n) == 0;
@@ -18,7 +20,7 @@ static void make_front(struct front *f, unsigned index)
 		.index = index, .fd = -1, .backend_fd = -1, .inflight_fd = -1, .fresh = true
 	};
 	f->blk = index == 0 ? !one_in(8) : one_in(2);
-	f->queue_count = (uint16_t)(f->blk ? 1 + fake_random(QUEUES_MAX) : 1);
+	f->queue_count = (uint16_t)(f->blk ? 1 + fake_random(DISK_QUEUES_MAX) : 1);
 	f->queue_size_max = (uint16_t)(f->blk ? 4u << fake_random(5) : RING_MAX);
 	f->read_only = f->blk && one_in(8);
 	(void)snprintf(f->path, sizeof(f->path), "s%u", index);
@@ -105,6 +107,23 @@ static void make_any(void)
 	}
 }
 
+/* Devices of other kinds, with bad drivers; the second one may be a good disk or entropy. */
+static void make_others(void)
+{
+	make_any();
+	for (unsigned i = 0; i < w.front_count; i++) {
+		if (w.front_count > 1 && i == 0 && one_in(2))
+			continue;
+		if (!w.fronts[i].evil)
+			other_make(&w.fronts[i]);
+	}
+	w.posts_left += 200;
+	w.actions_left += 10;
+	if (w.faults)
+		fake.fail_mask |= 1ull << FAKE_STREAM_READ | 1ull << FAKE_STREAM_WRITE |
+				  1ull << FAKE_LOG_OPEN | 1ull << FAKE_LOG_ROTATE;
+}
+
 /*
  * A workload for deaths at every moment: one device, in-flight tracking, rings so small that they
  * are full and wrap around, I/O that overtakes. What comes before is tried now and then.
@@ -154,8 +173,11 @@ static void make_world(const struct run *run)
 	fake.on_die = sim_died;
 	fake.strict_io = true;
 	fake.shuffle = one_in(2);
+	others_forget();
 	if (run->cuts)
 		make_workload();
+	else if (run->others)
+		make_others();
 	else
 		make_any();
 	guest_install();
@@ -239,6 +261,7 @@ static void end(void)
 			fake_close(w.fronts[i].listener);
 		front_hang_up(&w.fronts[i]);
 	}
+	others_go();
 	(void)life_run(never, NULL);
 	life_check_leaks();
 }

@@ -268,6 +268,22 @@ CASE(a_reset)
 	CHECK_EQ(late(CONTROL_RX), 8);
 }
 
+/* What an earlier driver has closed is open, as long as its successor has said nothing. */
+CASE(a_reset_opens_ports)
+{
+	int fd;
+
+	begin();
+	fd = client("/a");
+	control(1, VIRTIO_CONSOLE_PORT_OPEN, 0);
+	CHECK_EQ(front_ack(&front, VHOST_USER_RESET_DEVICE, NULL, 0, -1), 0);
+	front_hang_up(&front);
+	(void)rig_run();
+	front_start(&front, "/s", 6, VIRTIO_F_VERSION_1 | VIRTIO_CONSOLE_F_MULTIPORT);
+	type(fd, "one");
+	CHECK_EQ(ask(RX1, 0, 64), 3);
+}
+
 CASE(more_ports_than_there_is_room_for)
 {
 	char text[1024] = "vubox console -s /s";

@@ -11,10 +11,13 @@ static struct {
 	int ptys[PTYS_MAX]; /* outside */
 	unsigned pty_count;
 	int stdio[2]; /* outside; 0: not open */
-	struct {
+	struct log {
 		int fd; /* 0: none */
+		uint64_t
+			mark; /* of the object that this descriptor is as long as it is the log's */
 		struct fake_image *file;
 	} logs[LOGS_MAX];
+	uint64_t marks;
 } state;
 
 static int pair_open(int *outside)
@@ -93,6 +96,13 @@ int port_link(const char *path, const char *target, struct port_socket_id *id)
 	return 0;
 }
 
+/* Its number may be another one's by now. */
+static bool log_is_open(const struct log *log)
+{
+	return log->fd != 0 && fake_fd_open(log->fd) && fake_fd(log->fd)->object->kind == OTHER &&
+	       fake_fd(log->fd)->object->len == log->mark;
+}
+
 int port_log_open(const char *path, uint64_t *size)
 {
 	struct fake_image *file = fake_image_find(path);
@@ -104,11 +114,12 @@ int port_log_open(const char *path, uint64_t *size)
 		return error;
 	if (!file)
 		file = fake_image_new(path, 0);
-	while (state.logs[i].fd != 0 && fake_fd_open(state.logs[i].fd))
+	while (log_is_open(&state.logs[i]))
 		if (++i == LOGS_MAX)
 			fake_die("more than %d logs", LOGS_MAX);
 	state.logs[i].file = file;
 	state.logs[i].fd = fake_fd_of_file();
+	state.logs[i].mark = fake_fd(state.logs[i].fd)->object->len = ++state.marks;
 	*size = file->size;
 	return state.logs[i].fd;
 }
@@ -152,7 +163,7 @@ int fake_terminal_write(int fd, const void *buf, size_t len)
 	size_t room;
 
 	for (unsigned i = 0; i < LOGS_MAX; i++)
-		if (state.logs[i].fd == fd)
+		if (state.logs[i].fd == fd && log_is_open(&state.logs[i]))
 			return log_write(state.logs[i].file, buf, len);
 	if (o->kind != SOCKET)
 		fake_die("descriptor %d cannot be written", fd);

@@ -271,6 +271,21 @@ CASE(out_of_descriptors_for_a_while)
 	CHECK_EQ(hear(&a), VIRTIO_VSOCK_OP_REQUEST);
 }
 
+CASE(out_of_watches_for_a_while)
+{
+	int fd;
+
+	serve();
+	fake.fail_at[FAKE_ACCEPT] = fake.calls[FAKE_ACCEPT] + 1;
+	fake.fail_at[FAKE_WAIT_ADD] = fake.calls[FAKE_WAIT_ADD] + 1;
+	fd = fake_connect("/u");
+	fake_send(fd, "CONNECT 5\n", 10, NULL, 0);
+	run(1500000000);
+	CHECK_EQ(hear(&a), -1);
+	run(1500000000);
+	CHECK_EQ(hear(&a), VIRTIO_VSOCK_OP_REQUEST);
+}
+
 CASE(a_guest_that_is_not_there)
 {
 	int fd;
