@@ -10,6 +10,7 @@ LOAD=${LOAD:-build/tests/bench/load} BARE=${BARE:-build/tests/bench/bare}
 NET=${NET:-build/tests/bench/net}
 tmp=$(mktemp -d)
 pid=
+# shellcheck disable=SC2317 # the trap's
 end()
 {
 	for p in $pid $packets; do

@@ -32,10 +32,14 @@ static struct {
 
 static void *memory(size_t bytes)
 {
-	void *p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	int fd = memfd_create("packets", MFD_CLOEXEC);
+	void *p = MAP_FAILED;
 
+	if (fd >= 0 && ftruncate(fd, (off_t)bytes) == 0)
+		p = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 	if (p == MAP_FAILED)
-		die("mmap: %s", strerror(errno));
+		die("memory: %s", strerror(errno));
+	close(fd);
 	memset(p, 0, bytes);
 	return p;
 }
