@@ -105,6 +105,6 @@ int main(int argc, char **argv)
 		f.end_ns = now;
 	} while ((double)(now - f.begin_ns) < seconds * 1e9);
 	f.cpu_end_ns = figures_cpu_ns(0);
-	figures_print(&f, true);
+	figures_print(&f, true, 0);
 	return 0;
 }

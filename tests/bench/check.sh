@@ -7,24 +7,35 @@ set -eu
 cd "$(dirname "$0")/../.."
 
 LOAD=${LOAD:-build/tests/bench/load} BARE=${BARE:-build/tests/bench/bare}
+NET=${NET:-build/tests/bench/net}
 tmp=$(mktemp -d)
 pid=
-trap '[ -z "$pid" ] || kill "$pid" 2>/dev/null || :; rm -rf "$tmp"' EXIT
+# shellcheck disable=SC2317 # the trap's
+end()
+{
+	for p in $pid $packets; do
+		kill "$p" 2>/dev/null || :
+	done
+	rm -rf "$tmp"
+}
+trap end EXIT
 trap 'exit 1' HUP INT TERM
-failed=0
+failed=0 calls=0 packets=
 
-# check NAME COMMAND...: it prints operations a second, p50 <= p99, and processor time
+# check NAME COMMAND...: it prints operations a second, p50 <= p99, and processor time; and how many
+# came for each call if there were calls
 check()
 {
 	name=$1
 	shift
 	line=$("$@" 2>"$tmp/err") || line=
-	why=$(echo "$line" | awk '
-		NF != 4 { print "no line of four numbers"; next }
+	why=$(echo "$line" | awk -v calls="$calls" '
+		NF != 4 + calls { print "no line of as many numbers"; next }
 		/[^0-9. ]/ { print "not a number" ; next }
 		$1 < 100 || $1 > 1e8 { print "operations a second: " $1 }
 		$2 <= 0 || $2 > $3 || $3 > 1e6 { print "p50 " $2 ", p99 " $3 }
-		$4 <= 0 || $4 > 1e5 { print "processor time: " $4 }')
+		$4 <= 0 || $4 > 1e5 { print "processor time: " $4 }
+		calls && $5 < 1 { print "for each call: " $5 }')
 	if [ -z "$why" ]; then
 		echo "ok bench $name"
 		return
@@ -62,6 +73,28 @@ check bare-pread "$BARE" pread "$tmp/image" 4096 0.05 0
 cp "$tmp/image" "$tmp/copy"
 check bare-pwrite "$BARE" pwrite "$tmp/copy" 131072 0.05 0
 check bare-memcpy "$BARE" memcpy "$tmp/image" 4096 0.05 0
+
+# Packets: two network cards with a bridge between them, and a socket device.
+"${VUBOX:-./vubox}" net --socket-path="$tmp/a" --bridge=lan -- net --socket-path="$tmp/b" \
+	--bridge=lan -- vsock --socket-path="$tmp/v" --guest-cid=3 --uds-path="$tmp/uds" \
+	>"$tmp/out" 2>"$tmp/err" </dev/null &
+packets=$!
+until [ -S "$tmp/v" ]; do sleep 0.01; done
+
+packets()
+{
+	name=$1
+	shift
+	check "$name" "$NET" "$@" --cpu="$packets" --seconds=0.1 --warm=0 --verify
+}
+
+packets bridge pass --bytes=64 "$tmp/a" "$tmp/b"
+packets bridge-merged pass --bytes=1500 --buffer=200 --depth=20 "$tmp/a" "$tmp/b"
+packets bridge-64k pass --bytes=65536 --buffer=4096 --depth=8 "$tmp/a" "$tmp/b"
+packets stream stream --bytes=65536 --buffer=4096 "$tmp/v" "$tmp/uds"
+packets bare-stream bare-stream --bytes=65536 --buffer=4096 -
+calls=1
+packets bridge-calls pass --bytes=64 --wait=call "$tmp/a" "$tmp/b"
 
 # What is not as it was written is found.
 printf wrong | dd of="$tmp/image" bs=512 seek=100 conv=notrunc status=none

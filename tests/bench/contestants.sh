@@ -100,6 +100,10 @@ measure()
 	set -- $(echo "$1" | sed 's/^[^=,]*=//' | tr , ' ') $options
 	server=$1
 	shift
+	if [ "$image" = packets ]; then
+		measure_packets "$server" "$@"
+		return
+	fi
 	# Who writes next does not pay for what the last one has left to be written.
 	case "$*" in *write*) sync "$(image_of "$image")" ;; esac
 	case $server in

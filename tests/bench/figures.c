@@ -77,11 +77,13 @@ double figures_percentile(const struct figures *f, double part)
 	return bucket_end_ns(bucket) / 1000;
 }
 
-void figures_print(const struct figures *f, bool cpu)
+void figures_print(const struct figures *f, bool cpu, double per_call)
 {
 	printf("%.0f %.1f %.1f", (double)f->done * 1e9 / (double)(f->end_ns - f->begin_ns),
 		figures_percentile(f, 0.5), figures_percentile(f, 0.99));
 	if (cpu && f->done > 0)
 		printf(" %.3f", (double)(f->cpu_end_ns - f->cpu_begin_ns) / 1000 / (double)f->done);
+	if (per_call > 0)
+		printf(" %.1f", per_call);
 	printf("\n");
 }

@@ -23,8 +23,11 @@ uint64_t figures_cpu_ns(int pid);
 void figures_late(struct figures *f, uint64_t ns, uint64_t count);
 /* Microseconds that a part of all operations needed at most. */
 double figures_percentile(const struct figures *f, double part);
-/* One line: operations a second, p50, p99 and, if it was measured, processor time of each. */
-void figures_print(const struct figures *f, bool cpu);
+/*
+ * One line: operations a second, p50, p99 and, if it was measured, processor time of each, and how
+ * many came for each call.
+ */
+void figures_print(const struct figures *f, bool cpu, double per_call);
 
 /* Numbers that need not be good, only quick. */
 static inline uint64_t figures_random(uint64_t *state)

@@ -159,7 +159,7 @@ int main(int argc, char **argv)
 	parse(&guest.options, argc, argv);
 	guest_open(&guest);
 	loop_run(&guest, &figures);
-	figures_print(&figures, guest.options.cpu_pid != 0);
+	figures_print(&figures, guest.options.cpu_pid != 0, 0);
 	fflush(stdout);
 	idle(guest.options.idle);
 	front_close(&guest.front);

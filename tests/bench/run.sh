@@ -1,7 +1,8 @@
 #!/bin/sh
-# Measures vubox, Debian's qemu-storage-daemon and bare loops: the same load, the same images, the
-# contestants of a row in turns, so that a noisy machine is noisy for all. Prints a table and writes
-# bench/results.csv and bench/results.svg. Some five minutes; installs what it needs if root.
+# Measures vubox, Debian's qemu-storage-daemon and testpmd, and bare loops: the same load, the same
+# images or packets, the contestants of a row in turns, so that a noisy machine is noisy for all.
+# Prints a table and writes bench/results.csv and bench/results.svg. Some five minutes; installs
+# what it needs if root.
 #
 #     tests/bench/run.sh [--socket=PATH] [ROW...]
 #
@@ -29,23 +30,32 @@ IMAGE_MB=${IMAGE_MB:-1024} SHM_MB=${SHM_MB:-256}
 
 # Installing comes first: it may bring the compiler that make looks for.
 sh tests/install.sh build bench
-make -s vubox build/tests/bench/load build/tests/bench/bare
-VUBOX=./vubox LOAD=build/tests/bench/load BARE=build/tests/bench/bare
+make -s vubox build/tests/bench/load build/tests/bench/bare build/tests/bench/net
+VUBOX=./vubox LOAD=build/tests/bench/load BARE=build/tests/bench/bare NET=build/tests/bench/net
 
 tmp=$(mktemp -d "${TMPDIR:-/var/tmp}/vubox-bench.XXXXXX")
 shm=$(mktemp -d /dev/shm/vubox-bench.XXXXXX)
 pids=
-trap 'for p in $pids; do kill "$p" 2>/dev/null || :; done; rm -rf "$tmp" "$shm"' EXIT
+stop_all()
+{
+	for p in $pids; do
+		kill "$p" 2>/dev/null || continue
+		kill -CONT "$p" 2>/dev/null || :
+	done
+}
+trap 'stop_all; rm -rf "$tmp" "$shm"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 out=bench
 mkdir -p "$out"
 . tests/bench/contestants.sh
 . tests/bench/counts.sh
+. tests/bench/packets.sh
 . tests/bench/chart.sh
 begin_s=$(date +%s)
 
 make_images
 serve_all
+serve_packets
 
 # row NAME IMAGE REFERENCE TARGET "LOAD-OPTIONS" CONTESTANT[,LOAD-OPTION]...
 #
@@ -104,6 +114,7 @@ row queues disk 1-queue 0.90 --depth=32 8-queues=vubox,--queues=8 4-queues=vubox
 	2-queues=vubox,--queues=2 1-queue=vubox
 row queues-8 disk qsd-io_uring 3.0 '--depth=32 --queues=8' vubox qsd-io_uring
 }
+packet_rows
 count_rows
 
 chart
