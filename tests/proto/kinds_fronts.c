@@ -186,6 +186,38 @@ static void drain_answers(void)
 		harness_fail(HERE, "it neither answers nor closes");
 }
 
+/* Each message with bytes too few and too many, and descriptors too. */
+static void spoiled_messages(const char *with)
+{
+	yard_open(&y, with, 0);
+	rig_disconnect(&y.rig);
+	for (uint32_t id = 1; id < VU_MESSAGE_END; id++)
+		for (unsigned how = 0; how < 4; how++) {
+			struct example e = example_of(id);
+			unsigned char payload[FRONT_PAYLOAD_MAX] = { 0 };
+			unsigned count = how == 3 ? 9 : e.wants;
+			uint32_t size = how == 0   ? 0
+					: how == 1 ? e.size - (e.size > 0)
+						   : e.size + (how == 2);
+			int fds[9];
+
+			yard_connect(&y, 0);
+			load();
+			example_fill(&y.rig, id, payload);
+			example_open_fds(id, fds, 1);
+			for (unsigned i = 1; i < 9; i++)
+				fds[i] = fds[0];
+			(void)front_send(&y.rig.front, id, how % 2 ? VU_NEED_REPLY : 0, payload,
+				size, fds, count);
+			close(fds[0]);
+			if (id != VU_GET_QUEUE_NUM)
+				drain_answers();
+			rig_disconnect(&y.rig);
+			UNTIL(vubox_fds(&y.rig.vubox) == y.fds);
+		}
+	yard_check(&y);
+}
+
 static void any_messages_under_load(const char *with)
 {
 	yard_open(&y, with, 0);
@@ -374,6 +406,7 @@ static void in_flight_areas_that_lie(const char *with)
 
 static const struct harness_case cases[] = {
 	CASE(wrong_orders),
+	CASE(spoiled_messages),
 	CASE(any_messages_under_load),
 	CASE(odd_calls),
 	CASE(odd_kicks),
