@@ -67,7 +67,10 @@ static void scribble_over(void *at, size_t len, bool flips)
 	s->flips = flips;
 	s->random = harness_random();
 	atomic_store(&s->ends, false);
+	atomic_store(&s->stores, 0);
 	CHECK_EQ(pthread_create(&s->thread, NULL, scribble, s), 0);
+	/* On a busy machine it may not begin before all rounds are over. */
+	UNTIL(atomic_load(&s->stores) > 0);
 }
 
 static void scribble_guest(uint64_t guest, size_t len, bool flips)
