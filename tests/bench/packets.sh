@@ -25,8 +25,9 @@ testpmd()
 		port="net_vhost$i,iface=$tmp/packets.testpmd-$i,tso=1,legacy-ol-flags=1"
 		set -- "$@" --vdev "$port"
 	done
-	RUNTIME_DIRECTORY=$tmp dpdk-testpmd "$@" -- --forward-mode=io --auto-start --stats-period=1000 \
-		--mbuf-size=32896 --total-num-mbufs=4096 >"$tmp/testpmd.log" 2>&1 </dev/null &
+	RUNTIME_DIRECTORY=$tmp dpdk-testpmd "$@" -- --forward-mode=io --auto-start \
+		--stats-period=1000 --mbuf-size=32896 --total-num-mbufs=4096 \
+		>"$tmp/testpmd.log" 2>&1 </dev/null &
 	pids="$pids $!"
 	echo $! >"$tmp/packets.testpmd.pid"
 	for _ in $(seq 100); do
