@@ -247,6 +247,6 @@ int main(int argc, char **argv)
 	probe(&ends, &figures);
 	calls = run(&o, &ends, &figures);
 	figures_print(&figures, true,
-		o.wait_call && calls > 0 ? (double)figures.done / (double)calls : 0);
+		o.wait_call ? (double)figures.done / (double)(calls + (calls == 0)) : 0);
 	return 0;
 }

@@ -19,14 +19,15 @@ inside()
 # are large, which it is quicker with; offloads go through it as they do through a bridge.
 testpmd()
 {
-	set -- --no-huge -m 512 --no-pci --no-telemetry --file-prefix "vubox-bench-$$"
+	set -- --no-huge -m 512 --no-pci --no-telemetry --file-prefix vubox
 	set -- "$@" --lcores "0@$((cores > 1)),1@0"
 	for i in 0 1; do
 		port="net_vhost$i,iface=$tmp/packets.testpmd-$i,tso=1,legacy-ol-flags=1"
 		set -- "$@" --vdev "$port"
 	done
-	dpdk-testpmd "$@" -- --forward-mode=io --auto-start --stats-period=1000 \
-		--mbuf-size=32896 --total-num-mbufs=4096 >"$tmp/testpmd.log" 2>&1 </dev/null &
+	RUNTIME_DIRECTORY=$tmp dpdk-testpmd "$@" -- --forward-mode=io --auto-start \
+		--stats-period=1000 --mbuf-size=32896 --total-num-mbufs=4096 \
+		>"$tmp/testpmd.log" 2>&1 </dev/null &
 	pids="$pids $!"
 	echo $! >"$tmp/packets.testpmd.pid"
 	for _ in $(seq 100); do

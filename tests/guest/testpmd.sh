@@ -66,15 +66,14 @@ try()
 	case=$1 bytes=$2 property=$3
 	start_vubox net --name=a --socket-path="$tmp/a.sock" --bridge=lan \
 		--stats="$tmp/stats.sock" -- net --name=b --socket-path="$tmp/b.sock" --bridge=lan
-	set -- --no-huge -m 256 --no-pci --no-telemetry --lcores '(0-1)@0' \
-		--file-prefix "vubox-test-$$"
+	set -- --no-huge -m 256 --no-pci --no-telemetry --lcores '(0-1)@0' --file-prefix vubox
 	for i in a b; do
 		set -- "$@" --vdev "net_virtio_user_$i,path=$tmp/$i.sock,queues=1,$property"
 	done
 	status=0
-	{ wait_for enough && echo; } | timeout "$GUARD_S" dpdk-testpmd "$@" -- \
-		--forward-mode=io --tx-first --txpkts="$bytes" --total-num-mbufs=2048 \
-		>"$tmp/testpmd.log" 2>&1 || status=$?
+	{ wait_for enough && echo; } | RUNTIME_DIRECTORY=$tmp timeout "$GUARD_S" \
+		dpdk-testpmd "$@" -- --forward-mode=io --tx-first --txpkts="$bytes" \
+		--total-num-mbufs=2048 >"$tmp/testpmd.log" 2>&1 || status=$?
 	[ $status = 0 ] || cat "$tmp/testpmd.log" >&2
 	check "$case: testpmd ends well" ends_well
 	check "$case: all frames, one way" one_way a 0 b 1
