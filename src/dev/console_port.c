@@ -293,15 +293,21 @@ static void flush(struct console_port *p)
 	}
 }
 
+/* --backpressure: for whoever reads now, or comes to a socket; nobody comes to what has failed. */
+static bool guest_waits(const struct console_port *p)
+{
+	return p->rules->backpressure && (p->out >= 0 || p->kind == CONSOLE_UNIX);
+}
+
 bool console_port_may_output(struct console_port *p)
 {
-	return !p->held && (!p->rules->backpressure || p->output_len == 0);
+	return !p->held && (!guest_waits(p) || p->output_len == 0);
 }
 
 /* Takes from the request that is held what may be taken in this turn: whether that was all. */
 static bool take_output(struct console_port *p)
 {
-	bool waits = p->rules->backpressure && !session_paused(&p->dev->session);
+	bool waits = guest_waits(p) && !session_paused(&p->dev->session);
 	struct reader *in = &p->held->in;
 	uint8_t bytes[OUTPUT_CHUNK];
 

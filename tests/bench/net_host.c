@@ -173,7 +173,7 @@ static _Noreturn void read_all(int fd, const struct net_options *o, size_t heade
 	unsigned char *buffers = memory((size_t)CARD_RING * o->buffer);
 	size_t need = header ? (o->bytes + o->buffer - 1) / o->buffer : 1, next = 0;
 
-	if (need >= SPANS_MAX || need > CARD_RING)
+	if (need >= SPANS_MAX) /* which the ring has places for */
 		die("buffers are too small");
 	pin(o->core);
 	for (;;) {

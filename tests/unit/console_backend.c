@@ -33,6 +33,21 @@ CASE(standard_input_ends)
 	say(TX, "nobody is");
 }
 
+/* --backpressure is for who may read yet: nobody does, when this fails. */
+CASE(standard_output_fails_for_good)
+{
+	uint32_t id, len;
+
+	fake_reset(1);
+	start("vubox console -s /s --backend=stdio --backpressure", 2);
+	fake_close(fake_stdio(1));
+	for (unsigned i = 0; i < 5; i++) {
+		driver_add(&front.rings[TX], &(struct buffer){ front_addr(0), 100000, false }, 1);
+		front_kick(&front, TX);
+		CHECK(driver_used(&front.rings[TX], &id, &len));
+	}
+}
+
 CASE(one_port_has_standard_input)
 {
 	fake_reset(1);
