@@ -14,6 +14,9 @@ boot_neighbour()
 		"$@" <<'END'
 ip addr add 10.9.8.1/24 dev eth0
 ip link set eth0 up
+ip link add link eth0 name vlan7 type vlan id 7
+ip addr add 10.9.7.1/24 dev vlan7
+ip link set vlan7 up
 nc -ll -p 7 -e cat &
 nc -l -p 8 >/dev/null
 wrong=$(awk "/^Tcp: [0-9]/ { print \$NF }" /proc/net/snmp)
@@ -33,17 +36,22 @@ try()
 bytes=$bytes
 ip addr add 10.9.8.2/24 dev eth0
 ip link set eth0 up
+ip link add link eth0 name vlan7 type vlan id 7
+ip addr add 10.9.7.2/24 dev vlan7
+ip link set vlan7 up
 
+# pings ADDRESS
 pings()
 {
-	wait_for ping -q -c 1 -W 1 10.9.8.1
-	ping -q -c 5 -i 0.2 -s 3000 10.9.8.1
+	wait_for ping -q -c 1 -W 1 "\$1"
+	ping -q -c 5 -i 0.2 -s 3000 "\$1"
 }
 
+# comes_back ADDRESS
 comes_back()
 {
 	head -c \$bytes /dev/urandom >/tmp/data
-	nc 10.9.8.1 7 </tmp/data >/tmp/back
+	nc "\$1" 7 </tmp/data >/tmp/back
 	same "the sum" "\$(md5sum </tmp/back)" "\$(md5sum </tmp/data)"
 }
 
@@ -52,8 +60,10 @@ no_wrong_sums()
 	same "their number" "\$(awk "/^Tcp: [0-9]/ { print \\\$NF }" /proc/net/snmp)" 0
 }
 
-check "ping the neighbour" pings
-check "\$bytes bytes there and back" comes_back
+check "ping the neighbour" pings 10.9.8.1
+check "\$bytes bytes there and back" comes_back 10.9.8.1
+check "ping over a VLAN" pings 10.9.7.1
+check "\$bytes bytes over a VLAN" comes_back 10.9.7.1
 check "saw no wrong checksum" no_wrong_sums
 check "nothing in the kernel's log" log_is_clean
 echo end | nc 10.9.8.1 8

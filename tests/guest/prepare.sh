@@ -118,9 +118,12 @@ make_test()
 			cp "$dir/kernel/$module.ko"* "$modules" 2>/dev/null || :
 		done
 		number=0
-		for name in vsock vmw_vsock_virtio_transport_common vmw_vsock_virtio_transport; do
+		for module in vmw_vsock/vsock vmw_vsock/vmw_vsock_virtio_transport_common \
+				vmw_vsock/vmw_vsock_virtio_transport llc/llc 802/stp 802/garp \
+				802/mrp 8021q/8021q; do
 			number=$((number + 1))
-			cp "$dir/kernel/net/vmw_vsock/$name.ko" "$modules/$number-$name.ko"
+			cp "$dir/kernel/net/$module.ko" "$modules/$number-${module#*/}.ko" \
+				2>/dev/null || :
 		done
 	done
 	pack
