@@ -228,8 +228,9 @@ enum { refused = -1000, killed, aborted, bus }; /* with a word, without, by SIGA
 	TRY(seccomp, 0, mmap_data, map(PROT_READ | PROT_WRITE))                                   \
 	TRY(seccomp, EBADF, fcntl_getfl, fcntl(-1, F_GETFL))                                      \
 	TRY(client, 0, socket_unix, socket(AF_UNIX, SOCK_STREAM, 0) < 0)                          \
-	TRY(client, EINVAL, accept,                                                               \
-		accept4(socket(AF_UNIX, SOCK_STREAM, 0), NULL, NULL, SOCK_CLOEXEC))               \
+	TRY(client, EINVAL, accept4,                                                              \
+		syscall(SYS_accept4, socket(AF_UNIX, SOCK_STREAM, 0), NULL, NULL, SOCK_CLOEXEC))  \
+	TRY(client, refused, accept, syscall(SYS_accept, 0, NULL, NULL))                          \
 	TRY(client, refused, socket_inet, socket(AF_INET, SOCK_STREAM, 0))                        \
 	TRY(server, refused, socket_unix, socket(AF_UNIX, SOCK_STREAM, 0))                        \
 	TRY(server, refused, connect, connect(0, NULL, 0))                                        \
