@@ -99,11 +99,14 @@ $(BUILD)/flags: FORCE
 
 install: vubox
 	install -D -m 755 vubox $(DESTDIR)$(PREFIX)/bin/vubox
-	ln -sf vubox $(DESTDIR)$(PREFIX)/bin/vhost-user-blk
 	install -D -m 644 share/man/vubox.8 $(DESTDIR)$(PREFIX)/share/man/man8/vubox.8
 	install -d $(DESTDIR)$(PREFIX)/share/qemu/vhost-user
-	sed 's|@PREFIX@|$(PREFIX)|' share/qemu/vhost-user/50-vubox-blk.json.in \
-		> $(DESTDIR)$(PREFIX)/share/qemu/vhost-user/50-vubox-blk.json
+	set -e; for d in $(filter-out $(LEFT_OUT),$(ALL_DEVICES)); do \
+		ln -sf vubox $(DESTDIR)$(PREFIX)/bin/vhost-user-$$d; \
+		sed "s|@PREFIX@|$(PREFIX)|; s|@DEVICE@|$$d|; s|: \"blk\"|: \"block\"|" \
+			share/qemu/vhost-user/50-vubox.json.in \
+			>$(DESTDIR)$(PREFIX)/share/qemu/vhost-user/50-vubox-$$d.json; \
+	done
 	install -D -m 755 share/init.d/vubox $(DESTDIR)$(PREFIX)/share/vubox/init.d/vubox
 	install -D -m 644 share/vubox.conf $(DESTDIR)$(PREFIX)/share/vubox/vubox.conf
 

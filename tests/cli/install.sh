@@ -19,20 +19,20 @@ run make install DESTDIR="$root" PREFIX=$prefix
 case_is "make install" "$([ "$status" = 0 ] || echo "status $status")"
 bin=$root$prefix/bin
 has "bin/vubox runs" "$bin/vubox" --version
-has "bin/vhost-user-blk is a link that works" test "$(readlink "$bin/vhost-user-blk")" = vubox
-has "bin/vhost-user-blk runs" "$bin/vhost-user-blk" --print-capabilities
+command -v jq >/dev/null || echo "skip cli install: discovery files: no jq"
+for device in $("$bin/vubox" --list | cut -f 1); do
+	program=$bin/vhost-user-$device
+	json=$root$prefix/share/qemu/vhost-user/50-vubox-$device.json
+	has "vhost-user-$device is a link that works" test "$(readlink "$program")" = vubox
+	has "vhost-user-$device runs" "$program" --print-capabilities
+	command -v jq >/dev/null || continue
+	has "the discovery file of $device names the installed program" \
+		test "$(jq -r .binary "$json")" = "$prefix/bin/vhost-user-$device"
+	has "the discovery file of $device names the program's type" \
+		test "$(jq -r .type "$json")" = "$("$program" --print-capabilities | jq -r .type)"
+done
 man=$root$prefix/share/man/man8/vubox.8
 has "the manual" test -s "$man"
-json=$root$prefix/share/qemu/vhost-user/50-vubox-blk.json
-if command -v jq >/dev/null; then
-	has "the discovery file names the installed program" \
-		test "$(jq -r .binary "$json")" = $prefix/bin/vhost-user-blk
-	has "the discovery file names the program's type" \
-		test "$(jq -r .type "$json")" = \
-		"$("$bin/vhost-user-blk" --print-capabilities | jq -r .type)"
-else
-	echo "skip cli install: discovery file: no jq"
-fi
 has "no place holder is left" test -z "$(grep -rlI '@[A-Z]*@' "$root")"
 has "nothing is installed elsewhere" test -z "$(cd "$root" &&
 	find . -type f ! -path "./opt/vubox/*" ! -path './etc/*')"
