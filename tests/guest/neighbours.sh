@@ -4,8 +4,9 @@
 cd "$(dirname "$0")/../.." || exit 1
 . tests/guest/lib.sh
 
-# boot_neighbour BOOT...: another guest, at 10.9.8.1, beside the one that comes after it. It sends
-# back what it gets on port 7, until something comes on port 8.
+# boot_neighbour BOOT...: another guest, at 10.9.8.1, beside the one that comes after it. What it
+# gets on port 7 it gives back on port 9, until something comes on port 8. (Not both on one: nc does
+# not read while it writes, and two who both write wait for each other for ever.)
 boot_neighbour()
 {
 	(
@@ -17,7 +18,8 @@ ip link set eth0 up
 ip link add link eth0 name vlan7 type vlan id 7
 ip addr add 10.9.7.1/24 dev vlan7
 ip link set vlan7 up
-nc -ll -p 7 -e cat &
+nc -ll -p 7 -e sh -c "cat >/tmp/kept" &
+nc -ll -p 9 -e cat /tmp/kept &
 nc -l -p 8 >/dev/null
 wrong=$(awk "/^Tcp: [0-9]/ { print \$NF }" /proc/net/snmp)
 check "the neighbour saw no wrong checksum" same "their number" "$wrong" 0
@@ -51,7 +53,8 @@ pings()
 comes_back()
 {
 	head -c \$bytes /dev/urandom >/tmp/data
-	nc "\$1" 7 </tmp/data >/tmp/back
+	nc "\$1" 7 </tmp/data
+	nc "\$1" 9 </dev/null >/tmp/back
 	same "the sum" "\$(md5sum </tmp/back)" "\$(md5sum </tmp/data)"
 }
 

@@ -13,12 +13,14 @@ fi
 mount -t sysfs sysfs /sys # it shows the network of whoever mounts it
 . tests/guest/lib.sh
 
-# ---- the host's side: 10.9.8.1, an iperf3 server, and port 7 that sends back what it gets ----
+# ---- the host's side: 10.9.8.1, an iperf3 server, and port 9 that gives back what port 7 got ----
 
 ip link set lo up
 iperf3 --server >/dev/null 2>&1 &
 servers=$!
-busybox nc -ll -p 7 -e busybox cat >/dev/null 2>&1 &
+busybox nc -ll -p 7 -e sh -c "cat >'$tmp/kept'" >/dev/null 2>&1 &
+servers="$servers $!"
+busybox nc -ll -p 9 -e cat "$tmp/kept" >/dev/null 2>&1 &
 servers="$servers $!"
 trap 'end_all; kill $servers; rm -rf "$tmp"' EXIT
 
@@ -88,7 +90,8 @@ iperf()
 # What comes back is what was sent.
 transfer()
 {
-	same "the sum" "$(seq 300000 | nc 10.9.8.1 7 | md5sum)" "$(seq 300000 | md5sum)"
+	seq 300000 | nc 10.9.8.1 7
+	same "the sum" "$(nc 10.9.8.1 9 </dev/null | md5sum)" "$(seq 300000 | md5sum)"
 }
 
 sizes()
