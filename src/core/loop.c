@@ -116,7 +116,10 @@ void loop_timer_clear(struct loop_timer *timer)
 
 static void loop_timers(void)
 {
-	while (state.timers && state.timers->at_ns <= out_now_ns()) {
+	/* Once: what is set for "now" meanwhile is for the next tick. */
+	uint64_t now = state.timers ? out_now_ns() : 0;
+
+	while (state.timers && state.timers->at_ns <= now) {
 		struct loop_timer *t = state.timers;
 
 		state.news = true;

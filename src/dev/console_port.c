@@ -104,6 +104,8 @@ static void close_streams(struct console_port *p)
 {
 	unwatch(&p->in_watch);
 	unwatch(&p->out_watch);
+	if (p->kind == CONSOLE_STDIO)
+		port_terminal_restore();
 	/* The descriptors 0 to 2 stay as they are. */
 	if (p->in > 2)
 		port_close(p->in);
@@ -233,11 +235,11 @@ static void rotate(struct console_port *p)
 {
 	int error = port_log_rotate(p->path, p->rules->rotate_count);
 
-	p->log_bytes = 0;
 	if (error < 0)
 		complain(p, "cannot rotate", error);
 	else
 		console_port_reopen(p);
+	p->log_bytes = 0; /* even if what was renamed is still there: a link to PATH.1 */
 }
 
 void console_port_reopen(struct console_port *p)
@@ -333,7 +335,7 @@ static void go_on(struct console_port *p)
 	if (!take_output(p) && !session_paused(&p->dev->session)) {
 		flush(p);
 		/* If it waits for the reader, an edge says when; but look at the session, too. */
-		again_later(p, p->writable ? 0 : AGAIN_NS);
+		again_later(p, p->writable || !p->rules->backpressure ? 0 : AGAIN_NS);
 		return;
 	}
 	flush(p);
@@ -464,8 +466,6 @@ void console_port_close(struct console_port *p)
 {
 	flush(p);
 	loop_timer_clear(&p->again);
-	if (p->kind == CONSOLE_STDIO)
-		port_terminal_restore();
 	close_streams(p);
 	unwatch(&p->listener_watch);
 	if (p->listener >= 0)
