@@ -8,6 +8,9 @@
 /* The rest of a function whose usual case is short: kept out of it, so that it stays short. */
 #define RARE __attribute__((noinline, cold))
 
+/* In place of its call even where all is built for size: quicker, and hardly larger. */
+#define FAST inline __attribute__((always_inline))
+
 /* What --version says; the Makefile sets it. */
 #ifndef CONFIG_VERSION
 #define CONFIG_VERSION "unknown"
@@ -115,8 +118,7 @@ _Static_assert(CONFIG_STATS_CLIENTS >= 1, "one at a time at least");
 
 /* Descriptors: three a queue, and of each device its sockets, files and those of one message. */
 #ifndef CONFIG_FDS_MAX
-#define CONFIG_FDS_MAX \
-	(CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + CONFIG_VSOCK_CONNS + 64)
+#define CONFIG_FDS_MAX (CONFIG_DEVICES_MAX * (3 * CONFIG_QUEUES_MAX + 16) + CONFIG_VSOCK_CONNS + 64)
 #endif
 
 /* Bytes of a --config file, and words on one command line. */

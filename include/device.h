@@ -18,7 +18,7 @@ struct device {
 	void *state;      /* of the class */
 	uint16_t queue_count;
 	uint16_t queue_size_max; /* entries */
-	bool whole_table; /* CONFIGURE_MEM_SLOTS is not offered: see vhost.c */
+	bool whole_table;        /* CONFIGURE_MEM_SLOTS is not offered: see vhost.c */
 	struct queue *queues;
 	struct session session;
 };
@@ -78,10 +78,11 @@ struct device_class {
 	/* req->io is done. */
 	void (*io_done)(struct device *dev, struct request *req);
 	/*
-	 * Whether a request of this queue would be answered now. NULL: always. After false, the
-	 * device calls queue_ready (or device_ready) when it would.
+	 * How many requests of this queue would be answered now; UINT32_MAX, or NULL here: all.
+	 * After 0, the device calls queue_ready (or device_ready) when there would be one.
 	 */
-	bool (*can_take)(struct device *dev, const struct queue *q);
+	unsigned (*can_take)(struct device *dev, const struct queue *q);
+	bool light; /* its requests are little work each: a turn has twice as many */
 
 	/*
 	 * Queues whose buffers the device takes itself when it has something for them, by a window

@@ -31,6 +31,10 @@ struct loop_timer {
 void loop_timer_set(struct loop_timer *timer, uint64_t at_ns, loop_fn *fn, void *owner);
 void loop_timer_clear(struct loop_timer *timer);
 
+/* Looking at the rings would have shown this event, too. */
+void loop_seen_in_rings(void);
+/* The time of this tick: as out_now_ns when it was first asked for. */
+uint64_t loop_now_ns(void);
 /* Spin for so many nanoseconds before sleeping (--poll-us); the greatest wish counts. */
 void loop_poll(uint64_t ns);
 

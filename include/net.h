@@ -39,6 +39,8 @@ struct net {
 	uint64_t takes;        /* of them, GUEST_*: what frames for it may have left undone */
 	bool link_up, announce;
 	struct net_filter filter;
+	uint64_t vain_ns; /* the last tick in which chains were looked at in vain … */
+	uint32_t vain;    /* … and how many */
 	/* One of these. */
 	struct tap *tap;
 	struct bridge_port *bridge;

@@ -19,9 +19,9 @@ struct net_source {
 
 /*
  * Gives a guest one frame: 1. 0: it has not buffers enough now, and nothing is taken of them;
- * -EMSGSIZE: it never will have; -EAGAIN: others hold what that needs; -ENOTCONN: its queue does
- * not work now; -EINVAL: its driver broke a rule, and the queue is broken. The source's reader must
- * have no holes.
+ * -EMSGSIZE: it never will have, or too many were looked at in vain in this tick; -EAGAIN: others
+ * hold what that needs; -ENOTCONN: its queue does not work now; -EINVAL: its driver broke a rule,
+ * and the queue is broken. The source's reader must have no holes.
  */
 int net_put(struct queue *rx, bool mergeable, const struct virtio_net_hdr *hdr,
 	struct net_source *from);

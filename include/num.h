@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config.h"
+
 /* The value of a macro as a string. */
 #define TEXT_OF(macro)  TEXT_OF_(macro)
 #define TEXT_OF_(value) #value
@@ -23,7 +25,7 @@ static inline bool num_add(uint64_t a, uint64_t b, uint64_t *sum)
 }
 
 /* Whether [at, at + len) lies within [base, base + size), however large the numbers are. */
-static inline bool num_within(uint64_t at, uint64_t len, uint64_t base, uint64_t size)
+static FAST bool num_within(uint64_t at, uint64_t len, uint64_t base, uint64_t size)
 {
 	return at >= base && at - base <= size && len <= size - (at - base);
 }

@@ -35,8 +35,7 @@ made_of='
 	fstat         glibc32  statx fstatat64 fstat64
 	fstatfs                fstatfs64|fstatfs
 	ftruncate              ftruncate64|ftruncate
-	open            musl   open|openat fcntl(F_SETFD)
-	open            glibc  openat
+	open                   openat
 	rename                 rename|renameat|renameat2
 	lstat         musl64   lstat|newfstatat|statx
 	lstat         musl32   statx lstat64|fstatat64

@@ -72,7 +72,7 @@ void engine_mmap_start(struct port_io *io)
 }
 
 /* The next slice of a copy. True: it was the last one, and io->result says how it went. */
-static bool copy(struct port_io *io)
+static FAST bool copy(struct port_io *io)
 {
 	struct port_file *f = io->file;
 	size_t len = (size_t)num_min(io->left, ENGINE_SLICE);
@@ -105,7 +105,7 @@ static bool copy(struct port_io *io)
 	return true;
 }
 
-static bool is_copy(const struct port_io *io)
+static FAST bool is_copy(const struct port_io *io)
 {
 	return io->op <= PORT_IO_WRITE && io->file->map.base &&
 	       num_within(io->offset, io->left, 0, io->file->size);

@@ -317,7 +317,8 @@ static void tick_end(void)
 
 static void io_finished(void *owner)
 {
-	(void)owner; /* the tick takes what is done */
+	(void)owner;
+	loop_seen_in_rings(); /* the tick takes what is done */
 }
 
 static int watch_process(void)

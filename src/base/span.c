@@ -40,6 +40,27 @@ void guest_store64_release(struct guest *p, uint64_t value)
 
 /* What has no alignment of its own. */
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
+typedef uint32_t __attribute__((may_alias, aligned(1))) half;
+
+/* So many bytes are not worth beginning a general copy. */
+enum { WORDS_MAX = 128 };
+
+/* Loads each byte once; the middle of a header as one word, to be read as one. */
+static void words_copy(void *dst, const volatile void *src, size_t len)
+{
+	const volatile word *from = src;
+	word *to = dst;
+	size_t at = 0;
+
+	for (; at + 8 <= len; at += 8)
+		*to++ = *from++;
+	if (len & 4) {
+		*(half *)to = *(const volatile half *)from;
+		at += 4;
+	}
+	for (; at < len; at++)
+		((char *)dst)[at] = ((const volatile char *)src)[at];
+}
 
 /*
  * The sizes of descriptors, headers, used elements and status bytes as single moves: a general copy
@@ -57,6 +78,8 @@ void guest_copy_in(void *dst, const struct guest *src, size_t len)
 		to[1] = from[1];
 	} else if (len == 8) {
 		to[0] = from[0];
+	} else if (len > 8 && len <= WORDS_MAX) {
+		words_copy(to, from, len);
 	} else {
 		memcpy(dst, (const void *)src, len);
 		__asm__ volatile("" : : : "memory");
@@ -73,6 +96,8 @@ void guest_copy_out(struct guest *dst, const void *src, size_t len)
 		*(char *)to = *(const char *)src;
 	else if (len == 8)
 		to[0] = from[0];
+	else if (len > 8 && len <= WORDS_MAX)
+		words_copy(to, from, len);
 	else
 		memcpy((void *)dst, src, len);
 }
@@ -81,7 +106,10 @@ void guest_copy(struct guest *dst, const struct guest *src, size_t len)
 {
 	CONFIG_GUEST_HOOK("load", src, len);
 	CONFIG_GUEST_HOOK("store in pieces", dst, len);
-	memmove((void *)dst, (const void *)src, len);
+	if (len > 8 && len <= WORDS_MAX)
+		words_copy((void *)dst, (const volatile void *)src, len);
+	else
+		memmove((void *)dst, (const void *)src, len);
 }
 
 /* Steps over spans that are used up or empty. Only called while bytes are left. */
@@ -93,7 +121,7 @@ static void cursor_settle(struct cursor *c)
 	}
 }
 
-static void cursor_step(struct cursor *c, uint32_t len)
+static FAST void cursor_step(struct cursor *c, uint32_t len)
 {
 	c->off += len;
 	c->left -= len;
@@ -110,7 +138,7 @@ static uint32_t cursor_part(struct cursor *c, uint32_t len)
 }
 
 /* The usual case: the next len bytes (at least 1) are in one piece. */
-static inline bool cursor_is_here(const struct cursor *c, uint32_t len)
+static FAST bool cursor_is_here(const struct cursor *c, uint32_t len)
 {
 	return len > 0 && len <= c->left && c->span->base && len <= c->span->len - c->off;
 }
@@ -128,6 +156,11 @@ static bool cursor_reachable(struct cursor c, uint32_t len)
 		len -= part;
 	}
 	return true;
+}
+
+static inline bool cursor_reaches(const struct cursor *c, uint32_t len)
+{
+	return cursor_is_here(c, len) || cursor_reachable(*c, len);
 }
 
 RARE static bool get_pieces(struct cursor *c, char *to, uint32_t len)
@@ -199,14 +232,14 @@ bool writer_put(struct writer *to, const void *src, uint32_t len)
 
 bool reader_is_whole(const struct reader *r)
 {
-	return cursor_reachable(r->at, r->at.left);
+	return cursor_reaches(&r->at, r->at.left);
 }
 
 bool writer_copy(struct writer *to, struct reader *from, uint32_t len)
 {
 	struct cursor *t = &to->at, *f = &from->at;
 
-	if (!cursor_reachable(*t, len) || !cursor_reachable(*f, len))
+	if (!cursor_reaches(t, len) || !cursor_reaches(f, len))
 		return false;
 	while (len > 0) {
 		uint32_t part = cursor_part(t, cursor_part(f, len));

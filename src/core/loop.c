@@ -20,6 +20,7 @@ enum {
 	POLLED_NS = 200000, /* a ring without a kick is looked at so often at least */
 	POLLED_SPIN_NS = 50000,
 	LOOKS_PER_CLOCK = 64,
+	ASK_NS = 100000, /* who spins longer asks for events meanwhile */
 	BUSY_TICKS_PER_WAIT = 8,
 	BUSY_BYTES_PER_WAIT = CONFIG_BUDGET_BYTES,
 };
@@ -35,6 +36,7 @@ struct watch {
 static struct {
 	struct watch watches[CONFIG_WATCHES_MAX];
 	struct loop_timer *timers;
+	uint64_t now_ns;     /* of this tick; 0: nobody has asked yet */
 	uint64_t spin_ns;    /* --poll-us */
 	bool spin_pays;      /* the last idleness was shorter than that */
 	uint32_t busy_ticks; /* since events were last asked for … */
@@ -134,22 +136,48 @@ void loop_poll(uint64_t ns)
 		state.spin_ns = ns;
 }
 
-/* Looks at the rings for a while before sleeping; true if that found work. */
+/* How many there were. */
+static unsigned loop_events(int64_t timeout_ns)
+{
+	uint64_t tokens[EVENTS_MAX];
+	unsigned n = port_wait(tokens, EVENTS_MAX, timeout_ns);
+
+	state.busy_ticks = 0;
+	state.busy_bytes = 0;
+	for (unsigned i = 0; i < n; i++)
+		loop_event(tokens[i]);
+	return n;
+}
+
+/*
+ * Looks at the rings for a while before sleeping; true if that found work. All else is not
+ * forgotten meanwhile.
+ */
 static bool loop_spin(uint64_t since_ns)
 {
 	uint64_t spin_ns = state.spin_pays && port_io_pending() == 0 ? state.spin_ns : 0;
+	uint64_t now, end, asked = since_ns;
 
 	if (queues_polled() && spin_ns < POLLED_SPIN_NS)
 		spin_ns = POLLED_SPIN_NS;
 	if (spin_ns == 0)
 		return false;
+	end = since_ns + spin_ns;
+	if (state.timers && state.timers->at_ns < end)
+		end = state.timers->at_ns;
 	do {
 		for (unsigned i = 0; i < LOOKS_PER_CLOCK; i++) {
 			port_io_submit();
 			if (port_io_ready() || queues_peek())
 				return true;
 		}
-	} while (out_now_ns() - since_ns < spin_ns);
+		now = out_now_ns();
+		if (now - asked >= ASK_NS) {
+			if (loop_events(0) > 0)
+				return true;
+			asked = now;
+		}
+	} while (now < end);
 	return false;
 }
 
@@ -164,17 +192,6 @@ static int64_t loop_timeout(uint64_t now_ns)
 	if (queues_polled() && (timeout < 0 || timeout > POLLED_NS))
 		timeout = POLLED_NS;
 	return timeout;
-}
-
-static void loop_events(int64_t timeout_ns)
-{
-	uint64_t tokens[EVENTS_MAX];
-	unsigned n = port_wait(tokens, EVENTS_MAX, timeout_ns);
-
-	state.busy_ticks = 0;
-	state.busy_bytes = 0;
-	for (unsigned i = 0; i < n; i++)
-		loop_event(tokens[i]);
 }
 
 /* Step 1 of a tick: sleeps if there is nothing to do, and takes what has come. */
@@ -194,9 +211,12 @@ static void loop_wait(void)
 			loop_events(0);
 		return;
 	}
-	loop_events(queues_arm() ? 0 : loop_timeout(idle_since));
-	/* Spinning pays if it would have caught what ended this idleness. */
-	state.spin_pays = out_now_ns() - idle_since <= state.spin_ns;
+	/* Spinning pays if it would have caught what ends this idleness: no file of a device. */
+	work = queues_arm();
+	state.spin_pays = work || queues_polled();
+	loop_events(work ? 0 : loop_timeout(idle_since));
+	if (out_now_ns() - idle_since > state.spin_ns)
+		state.spin_pays = false;
 }
 
 static void loop_reap(void)
@@ -214,6 +234,11 @@ static void loop_reap(void)
 	}
 }
 
+void loop_seen_in_rings(void)
+{
+	state.spin_pays = true;
+}
+
 void loop_news(void)
 {
 	state.news = true;
@@ -227,9 +252,17 @@ bool loop_take_news(void)
 	return news;
 }
 
+uint64_t loop_now_ns(void)
+{
+	if (state.now_ns == 0)
+		state.now_ns = out_now_ns();
+	return state.now_ns;
+}
+
 void loop_run(void (*tick_end)(void))
 {
 	while (!state.end) {
+		state.now_ns = 0;
 		loop_wait();
 		loop_timers();
 		(void)queues_peek();

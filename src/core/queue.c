@@ -36,6 +36,7 @@ static void queue_kicked(void *owner)
 	q->counts.kicks++;
 	port_notify_drain(&q->kick);
 	queue_ready(q);
+	loop_seen_in_rings();
 }
 
 static void queue_changed(const struct queue *q)

@@ -76,7 +76,7 @@ static void queues_wake(void)
 }
 
 /* Gives a request back to the pool, and a turn to those who waited for it or its long array. */
-static inline void queue_put(struct queue *q, struct request *req)
+static FAST void queue_put(struct queue *q, struct request *req)
 {
 	if (request_put(req, q->in_flight))
 		queues_wake();
@@ -96,8 +96,10 @@ static inline void request_end(struct request *req)
 /*
  * Takes the next request: 1. 0: there is none. -EAGAIN: others hold what it needs. -EBUSY: the
  * device does not take one now, and will say when. -EINVAL, and *why: the driver broke a rule.
+ * *room: how many the device takes; it is asked if that is 0.
  */
-static int queue_take(struct queue *q, struct request **taken, const char **why)
+static FAST int queue_take(
+	struct queue *q, unsigned *room, struct request **taken, const char **why)
 {
 	struct device *dev = q->device;
 	struct request *req;
@@ -105,7 +107,9 @@ static int queue_take(struct queue *q, struct request **taken, const char **why)
 
 	if (!vring_has_work(&q->ring) || (q->finishing && !queue_works(q)))
 		return 0;
-	if (dev->class->can_take && !dev->class->can_take(dev, q))
+	if (*room == 0)
+		*room = dev->class->can_take ? dev->class->can_take(dev, q) : UINT32_MAX;
+	if (*room == 0)
 		return -EBUSY;
 	req = request_get(q->in_flight);
 	if (!req)
@@ -122,23 +126,27 @@ static int queue_take(struct queue *q, struct request **taken, const char **why)
 }
 
 /*
- * Gives the device what there is, up to n requests, and until *bytes reaches its limit. All are
- * taken first: while their chains are walked, the processor fetches their headers.
+ * Gives the device what there is and what it takes at once, up to *n requests, and until *bytes
+ * reaches its limit. All are taken first: while their chains are walked, the processor fetches
+ * their headers.
  */
-static int queue_give(struct queue *q, unsigned n, uint64_t *bytes)
+static int queue_give(struct queue *q, unsigned *n, uint64_t *bytes)
 {
 	struct request *taken[CONFIG_BUDGET];
 	struct device *dev = q->device;
 	const char *why;
-	unsigned count = 0;
+	unsigned count = 0, room = 0;
 	int found = 1;
 
-	while (count < n && *bytes < CONFIG_BUDGET_BYTES &&
-		(found = queue_take(q, &taken[count], &why)) > 0) {
+	while (count < CONFIG_BUDGET && count < *n && *bytes < CONFIG_BUDGET_BYTES &&
+		(found = queue_take(q, &room, &taken[count], &why)) > 0) {
 		__builtin_prefetch(taken[count]->spans[0].base);
 		*bytes += (uint64_t)taken[count]->chain.readable + taken[count]->chain.writable;
 		count++;
+		if (--room == 0)
+			break;
 	}
+	*n -= count;
 	/* Those that end at once are what it waits for. */
 	q->starved = found == -EAGAIN || found == -EBUSY;
 	for (unsigned i = 0; i < count; i++) {
@@ -161,10 +169,11 @@ static int queue_pull(struct queue *q)
 	struct device *dev = q->device;
 	struct request *req;
 	const char *why;
+	unsigned room = UINT32_MAX;
 	int found = 1;
 
 	for (unsigned n = 0; n < CONFIG_BUDGET && q->ring.inflight.resubmit_left > 0; n++) {
-		found = queue_take(q, &req, &why);
+		found = queue_take(q, &room, &req, &why);
 		if (found <= 0)
 			break;
 		request_done(req, 0);
@@ -180,8 +189,7 @@ static int queue_pull(struct queue *q)
 /* Returns the bytes of what it has taken. */
 static uint64_t queue_run(struct queue *q)
 {
-	/* Whether a device takes another one may depend on the one before. */
-	unsigned n = q->device->class->can_take ? 1 : CONFIG_BUDGET;
+	unsigned n = q->device->class->light ? 2 * CONFIG_BUDGET : CONFIG_BUDGET;
 	uint64_t bytes = 0;
 	int found = 1;
 
@@ -194,10 +202,8 @@ static uint64_t queue_run(struct queue *q)
 		found = queue_pull(q);
 		bytes = q->counts.bytes - bytes;
 	} else {
-		for (unsigned given = 0; given < CONFIG_BUDGET && bytes < CONFIG_BUDGET_BYTES &&
-					 found > 0 && !q->broken;
-			given += n)
-			found = queue_give(q, n, &bytes);
+		while (n > 0 && bytes < CONFIG_BUDGET_BYTES && found > 0 && !q->broken)
+			found = queue_give(q, &n, &bytes);
 	}
 	if (q->broken)
 		return bytes;

@@ -8,7 +8,10 @@
 
 bool window_open(struct window *w, struct queue *q)
 {
-	*w = (struct window){ .queue = q };
+	w->queue = q;
+	w->first = NULL;
+	w->count = 0;
+	w->room = 0;
 	if (!queue_works(q))
 		return false;
 	if (q->ring.inflight.resubmit_left > 0) {

@@ -212,7 +212,7 @@ static unsigned console_paths(const struct device *dev, struct port_cage_path *p
 
 /* ---- the device ---- */
 
-static bool console_can_take(struct device *dev, const struct queue *q)
+static unsigned console_can_take(struct device *dev, const struct queue *q)
 {
 	struct console_port *p;
 
@@ -259,13 +259,15 @@ static void console_accept(struct device *dev, uint64_t features)
 	}
 }
 
-/* The clients of an earlier life have gone, which the driver does not know. */
+/* The clients of an earlier life have gone, and so may its window: the driver does not know. */
 static void console_resumed(struct device *dev)
 {
 	const struct console *con = dev->state;
 
 	for (uint32_t i = 0; i < con->port_count; i++)
 		console_port_changed(con->ports[i]);
+	if (con->sized)
+		console_tell(con->ports[0], CONSOLE_TELL_SIZE);
 }
 
 static void console_config_get(const struct device *dev, uint8_t bytes[VHOST_USER_CONFIG_MAX])
@@ -304,7 +306,8 @@ static bool console_resized(struct device *dev)
 	struct console *con = dev->state;
 	bool changed = con->sized && look_at_size(con);
 
-	if (changed && con->ports[0]->added)
+	/* (Whether an earlier life has announced the port is not known.) */
+	if (changed)
 		console_tell(con->ports[0], CONSOLE_TELL_SIZE);
 	return changed;
 }

@@ -412,11 +412,13 @@ static bool net_pulls(const struct device *dev, uint16_t index)
 	return index % 2 == 0 && index != net_control_queue(dev->state);
 }
 
-static bool net_can_take(struct device *dev, const struct queue *q)
+static unsigned net_can_take(struct device *dev, const struct queue *q)
 {
 	const struct net *net = dev->state;
 
-	return !net->peer || q->index == net_control_queue(net) || peer_takes(net->peer);
+	if (!net->peer || q->index == net_control_queue(net))
+		return UINT32_MAX;
+	return peer_takes(net->peer);
 }
 
 static int net_turn(struct device *dev, struct queue *q)
@@ -470,6 +472,7 @@ const struct device_class net_class = {
 	.request = net_request,
 	.io_done = net_io_done,
 	.can_take = net_can_take,
+	.light = true,
 	.pulls = net_pulls,
 	.turn = net_turn,
 	.queue_changed = net_queue_changed,

@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "loop.h"
 #include "net.h"
 #include "net_offload.h"
 #include "num.h"
@@ -110,12 +111,15 @@ void bridge_set(struct bridge_port *port, unsigned pairs, uint64_t features)
 
 /* ---- addresses ---- */
 
+/* Two bytes at a time: larger loads cross what has just been stored, and would wait for it. */
 static uint64_t mac_at(const uint8_t *bytes)
 {
-	uint64_t mac = 0;
+	uint16_t part[3];
 
-	memcpy(&mac, bytes, 6);
-	return mac;
+	memcpy(&part[0], bytes, 2);
+	memcpy(&part[1], bytes + 2, 2);
+	memcpy(&part[2], bytes + 4, 2);
+	return (uint64_t)part[2] << 32 | (uint32_t)part[1] << 16 | part[0];
 }
 
 static bool is_multicast(const uint8_t *bytes)
@@ -164,7 +168,7 @@ static void mac_learn(struct bridge_port *port, const uint8_t *bytes)
 			mac_forget(p, address);
 		m = oldest;
 	}
-	*m = (struct mac){ address, out_now_ns() };
+	*m = (struct mac){ address, loop_now_ns() };
 	port->last = address;
 	port->repeated = 0;
 }
@@ -177,7 +181,7 @@ static struct bridge_port *mac_where(struct bridge_port *from, uint64_t address)
 	do {
 		struct mac *oldest, *m = mac_find(p, address, &oldest);
 
-		if (m && out_now_ns() - m->seen_ns < (uint64_t)CONFIG_BRIDGE_AGE * NS_PER_S)
+		if (m && loop_now_ns() - m->seen_ns < (uint64_t)CONFIG_BRIDGE_AGE * NS_PER_S)
 			return p;
 		p = p->next;
 	} while (p != from);
@@ -272,26 +276,35 @@ static int complete(struct bridge_port *to, struct queue *rx, struct passing *p)
 /* As it is. */
 static int pass(struct bridge_port *to, struct queue *rx, struct passing *p)
 {
-	struct net_source from = { .reader = p->frame };
-	const struct virtio_net_hdr *hdr = to->tap ? copy(p) : &p->hdr;
+	const struct virtio_net_hdr *hdr = &p->hdr;
+	struct net_source from;
 
-	if (!hdr)
-		return -EINVAL;
-	if (to->tap)
-		from = (struct net_source){ .head = state.bytes,
-			.head_len = reader_left(&p->frame) };
+	from.head = state.bytes;
+	from.head_len = from.body_len = 0;
+	from.body = NULL;
+	from.reader = p->frame;
+	if (to->tap) {
+		hdr = copy(p);
+		if (!hdr)
+			return -EINVAL;
+		from.head_len = reader_left(&p->frame);
+		from.reader.at.left = 0;
+	}
 	return put(to, rx, hdr, &from);
 }
 
 static void deliver(struct bridge_port *to, struct passing *p)
 {
+	unsigned pair = p->pair;
 	struct queue *rx = NULL;
 	int done;
 
 	if (to->pairs == 0 || (to->dev && !to->wants(to->dev, p->head)))
 		return;
+	if (pair >= to->pairs)
+		pair %= to->pairs;
 	if (to->dev)
-		rx = &to->dev->queues[2 * (size_t)(p->pair % to->pairs)];
+		rx = &to->dev->queues[2 * (size_t)pair];
 	done = (p->needs & ~to->features) != 0 ? complete(to, rx, p) : pass(to, rx, p);
 	if (rx)
 		rx->counts.errors += done <= 0;
@@ -300,12 +313,18 @@ static void deliver(struct bridge_port *to, struct passing *p)
 void bridge_send(struct bridge_port *from, unsigned pair, const struct virtio_net_hdr *hdr,
 	struct reader *frame)
 {
-	struct passing p = { .frame = *frame, .pair = pair };
 	struct reader head = *frame;
+	struct passing p;
 	struct bridge_port *to = NULL;
 	uint32_t len = reader_left(frame);
 
-	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX || !reader_is_whole(frame) ||
+	/* One by one: built for size, a literal is a loop of the processor, and slow. */
+	p.frame = *frame;
+	p.pair = pair;
+	p.copied = p.completed = false;
+	if (len < sizeof(p.head))
+		memset(p.head, 0, sizeof(p.head));
+	if (len < NET_FRAME_MIN || len > NET_FRAME_MAX ||
 		!reader_get(&head, p.head, (uint32_t)num_min(len, sizeof(p.head))) ||
 		!take_header(&p, hdr))
 		return;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 
+#include "loop.h"
 #include "net.h"
 #include "num.h"
 #include "window.h"
@@ -55,16 +56,31 @@ static int put_frame(
 	return 1;
 }
 
+/*
+ * All chains of a ring can take long to look at: for a flood of frames that do not fit, only so
+ * often in a tick.
+ */
+enum { VAIN_ROUNDS = 4 };
+
+static bool was_vain(struct net *net, const struct queue *rx)
+{
+	if (net->vain_ns != loop_now_ns())
+		net->vain = 0;
+	return net->vain >= VAIN_ROUNDS * rx->ring.size;
+}
+
 int net_put(
 	struct queue *rx, bool mergeable, const struct virtio_net_hdr *hdr, struct net_source *from)
 {
-	const struct net *net = rx->device->state;
+	struct net *net = rx->device->state;
 	struct virtio_net_hdr out = *hdr;
 	uint32_t len = (uint32_t)sizeof(out) + from->head_len +
 		       (from->body ? from->body_len : reader_left(&from->reader));
 	struct window w;
 	int found;
 
+	if (net->vain > 0 && was_vain(net, rx))
+		return -EMSGSIZE;
 	if (!window_open(&w, rx))
 		return -ENOTCONN;
 	/* Without merging, a frame that is longer than the driver's buffers is one too many. */
@@ -74,8 +90,11 @@ int net_put(
 			pcap_frame(net->pcap, from);
 		out.num_buffers = le16_put((uint16_t)w.count);
 		found = put_frame(&w, len, &out, from);
-	} else if (found > 0 || (found == 0 && w.count == rx->ring.size)) {
-		found = -EMSGSIZE;
+	} else {
+		net->vain_ns = loop_now_ns();
+		net->vain += w.count;
+		if (found > 0 || (found == 0 && w.count == rx->ring.size))
+			found = -EMSGSIZE;
 	}
 	window_close(&w);
 	return found;

@@ -122,7 +122,7 @@ static int rng_fill(struct rng *rng)
 	return n < 0 ? n : 0;
 }
 
-static bool rng_can_take(struct device *dev, const struct queue *q)
+static unsigned rng_can_take(struct device *dev, const struct queue *q)
 {
 	struct rng *rng = dev->state;
 	int error;

@@ -384,7 +384,7 @@ static void vsock_request(struct device *dev, struct request *req)
 		vsock_tell(dev->state, req);
 }
 
-static bool vsock_can_take(struct device *dev, const struct queue *q)
+static unsigned vsock_can_take(struct device *dev, const struct queue *q)
 {
 	struct vsock *v = dev->state;
 

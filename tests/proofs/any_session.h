@@ -118,6 +118,10 @@ void loop_unwatch(int watch)
 	(void)watch;
 }
 
+void loop_seen_in_rings(void)
+{
+}
+
 void loop_news(void)
 {
 }

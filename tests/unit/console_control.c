@@ -237,21 +237,48 @@ CASE(a_driver_that_goes_on)
 	quiet();
 }
 
-/* After kill -9 nobody is there any more, and the driver is told so. */
-CASE(an_earlier_life)
+/* A front-end comes with what an earlier process was doing. */
+static void resume(void)
 {
-	struct vhost_user_inflight inflight = { .num_queues = 8, .queue_size = 16 };
+	struct vhost_user_inflight inflight = { .num_queues = rig_device(0)->queue_count,
+		.queue_size = 16 };
 	int fd;
 
-	serve();
 	CHECK(front_call(&front, VHOST_USER_GET_INFLIGHT_FD, &inflight, sizeof(inflight),
 		      sizeof(inflight), -1, &fd) > 0);
 	front_hang_up(&front);
 	(void)rig_run();
 	front_start(&front, "/s", 6, VIRTIO_F_VERSION_1 | VIRTIO_CONSOLE_F_MULTIPORT);
 	CHECK_EQ(front_ack(&front, VHOST_USER_SET_INFLIGHT_FD, &inflight, sizeof(inflight), fd), 0);
+}
+
+/* After kill -9 nobody is there any more, and the driver is told so. */
+CASE(an_earlier_life)
+{
+	serve();
+	resume();
 	expect_told(1, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
 	expect_told(2, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
+	quiet();
+}
+
+/* Nor has the window the size that it had; and it may change again. */
+CASE(the_size_after_an_earlier_life)
+{
+	fake_reset(1);
+	fake.cols = 80;
+	fake.rows = 25;
+	CHECK_EQ(rig_main("vubox console -s /s --port=a:unix:/a"), FAKE_IDLE);
+	front_start(&front, "/s", 6, VIRTIO_F_VERSION_1 | VIRTIO_CONSOLE_F_MULTIPORT);
+	resume();
+	CHECK_EQ(ask(CONTROL_RX, 0, 64), 12);
+	CHECK_BYTES(front_data(&front, 0), "\0\0\0\0\5\0\1\0\x50\0\x19\0", 12);
+	expect_told(1, VIRTIO_CONSOLE_PORT_OPEN, 0, "");
+	fake.cols = 100;
+	fake_signal(PORT_SIGNAL_RESIZE);
+	(void)rig_run();
+	CHECK_EQ(ask(CONTROL_RX, 0, 64), 12);
+	CHECK_BYTES(front_data(&front, 0), "\0\0\0\0\5\0\1\0\x64\0\x19\0", 12);
 	quiet();
 }
 

@@ -297,12 +297,42 @@ CASE(it_spins_only_while_that_pays)
 	before = fake.now_ns;
 	CHECK_EQ(rig_run(), FAKE_IDLE);
 	CHECK(fake.now_ns - before < MS / 2);
-	/* After a short one it spins first. */
+	/* Also after a short one that looking at the rings would not have ended. */
 	loop_timer_set(&timers[0], fake.now_ns + MS / 10, note, "t");
 	CHECK_EQ(rig_run(), FAKE_IDLE);
 	before = fake.now_ns;
 	CHECK_EQ(rig_run(), FAKE_IDLE);
+	CHECK(fake.now_ns - before < MS / 2);
+	/* After a short one that a kick has ended it spins first. */
+	fake_notify_signal(front.kick[0]);
+	CHECK_EQ(rig_run(), FAKE_IDLE);
 	CHECK(fake.now_ns - before >= MS);
+}
+
+static unsigned waits;
+
+static void count_wait(int64_t timeout_ns)
+{
+	waits += timeout_ns == 0;
+}
+
+CASE(who_spins_long_forgets_neither_events_nor_timers)
+{
+	fake_reset(1);
+	CHECK_EQ(rig_stub_at(1, false, "--socket-path=/s --poll-us=10000"), FAKE_IDLE);
+	front_start(&front, "/s", 1, 0);
+	rig_patience_ns = 5 * MS;
+	waits = 0;
+	fake.on_wait = count_wait;
+	fake_notify_signal(front.kick[0]);
+	(void)rig_run();
+	CHECK(waits > 40 && waits < 60);
+	called[0] = '\0';
+	rig_patience_ns = MS;
+	fake_notify_signal(front.kick[0]);
+	loop_timer_set(&timers[0], fake.now_ns + MS / 2, note, "t");
+	(void)rig_run();
+	CHECK_TEXT(called, "t");
 }
 
 /* A ring that nobody kicks: looked at once a POLLED_NS of loop.c at least. */

@@ -161,7 +161,7 @@ static void stub_io_done(struct device *dev, struct request *req)
 	stub_answer(req);
 }
 
-static bool stub_can_take(struct device *dev, const struct queue *q)
+static unsigned stub_can_take(struct device *dev, const struct queue *q)
 {
 	(void)dev;
 	(void)q;

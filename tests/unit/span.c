@@ -40,6 +40,36 @@ CASE(a_reader_goes_over_every_cut)
 	CHECK_EQ(reader_left(&r), 0);
 }
 
+/* Each is copied in its own way; not a byte more than that. */
+CASE(every_length_is_copied)
+{
+	enum { MOST = 300 };
+	static char from[MOST + 1], got[MOST + 1];
+
+	for (uint32_t i = 0; i < MOST; i++)
+		from[i] = (char)(i * 7 + i / 256);
+	for (uint32_t len = 1; len <= MOST; len++) {
+		struct span one = { (struct guest *)from, len }, two = { (struct guest *)got, len };
+		struct reader r = { { .span = &one, .left = len } };
+		struct writer w = { { .span = &two, .left = len } };
+
+		memset(got, '-', sizeof(got));
+		CHECK(reader_get(&r, got, len));
+		CHECK_BYTES(got, from, len);
+		CHECK_EQ(got[len], '-');
+		memset(got, '-', sizeof(got));
+		CHECK(writer_put(&w, from, len));
+		CHECK_BYTES(got, from, len);
+		CHECK_EQ(got[len], '-');
+		r.at = (struct cursor){ .span = &one, .left = len };
+		w.at = (struct cursor){ .span = &two, .left = len };
+		memset(got, '-', sizeof(got));
+		CHECK(writer_copy(&w, &r, len));
+		CHECK_BYTES(got, from, len);
+		CHECK_EQ(got[len], '-');
+	}
+}
+
 CASE(a_reader_goes_on_where_it_was)
 {
 	for (uint32_t first = 0; first <= 10; first++) {
