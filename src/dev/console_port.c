@@ -244,7 +244,7 @@ static void rotate(struct console_port *p)
 
 void console_port_reopen(struct console_port *p)
 {
-	int fd;
+	int fd, error;
 
 	if (p->kind != CONSOLE_FILE)
 		return;
@@ -253,9 +253,12 @@ void console_port_reopen(struct console_port *p)
 		complain(p, "cannot open it again", fd);
 		return;
 	}
+	unwatch(&p->out_watch);
 	port_close(p->out);
 	p->out = fd;
-	p->writable = true;
+	error = watch_streams(p); /* a named pipe can be full */
+	if (error < 0)
+		complain(p, "cannot wait for events", error);
 }
 
 /* Bytes of the ring that can be written at once. */

@@ -182,13 +182,17 @@ CASE(a_log_that_cannot_be_written)
 /* After logrotate(8) has renamed it. */
 CASE(a_log_is_opened_again)
 {
+	unsigned watched;
+
 	fake_reset(1);
 	start("vubox console -s /s --backend=file:/log", 2);
 	say(TX, "one");
 	strcpy(fake_image_find("/log")->path, "/moved");
 	say(TX, "two");
+	watched = fake.calls[FAKE_WAIT_ADD];
 	fake_signal(PORT_SIGNAL_AGAIN);
 	(void)rig_run();
+	CHECK_EQ(fake.calls[FAKE_WAIT_ADD], watched + 1); /* it may be a named pipe now */
 	say(TX, "three");
 	expect_file("/moved", "onetwo");
 	expect_file("/log", "three");
