@@ -11,7 +11,9 @@
 
 #if !defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__)
 
-#ifndef SYS_fcntl
+/* Where there are two, the older one knows no locks of this struct flock. */
+#ifdef SYS_fcntl64
+#undef SYS_fcntl
 #define SYS_fcntl SYS_fcntl64
 #endif
 
