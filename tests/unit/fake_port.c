@@ -48,7 +48,7 @@ _Noreturn void fake_die(const char *format, ...)
 	abort();
 }
 
-/* Those whose line in port/ says "at the start": tests/cage/lines.sh compares. */
+/* Those whose line in port/ says "at the start": tests/cage/lines.py compares. */
 static const uint64_t at_the_start =
 	1ull << FAKE_READ_FILE | 1ull << FAKE_SIGNALS_OPEN | 1ull << FAKE_WAIT_OPEN |
 	1ull << FAKE_LISTEN | 1ull << FAKE_SOCKET_KIND | 1ull << FAKE_FILE_OPEN |
