@@ -67,6 +67,11 @@ _Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a 
 #define CONFIG_LONG_MAX 8
 #endif
 
+/* Bytes of guest memory that are copied word by word: so few are not worth a general copy. */
+#ifndef CONFIG_WORDS_MAX
+#define CONFIG_WORDS_MAX 128
+#endif
+
 /*
  * Requests taken from one queue before they are published and the next queue has its turn. A driver
  * that polls fills up one half of its ring while we are at the other.

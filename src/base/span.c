@@ -42,8 +42,10 @@ void guest_store64_release(struct guest *p, uint64_t value)
 typedef uint64_t __attribute__((may_alias, aligned(1))) word;
 typedef uint32_t __attribute__((may_alias, aligned(1))) half;
 
-/* So many bytes are not worth beginning a general copy. */
-enum { WORDS_MAX = 128 };
+static FAST bool is_short(size_t len)
+{
+	return CONFIG_WORDS_MAX > 8 && len > 8 && len <= CONFIG_WORDS_MAX;
+}
 
 /* Loads each byte once; the middle of a header as one word, to be read as one. */
 static void words_copy(void *dst, const volatile void *src, size_t len)
@@ -78,7 +80,7 @@ void guest_copy_in(void *dst, const struct guest *src, size_t len)
 		to[1] = from[1];
 	} else if (len == 8) {
 		to[0] = from[0];
-	} else if (len > 8 && len <= WORDS_MAX) {
+	} else if (is_short(len)) {
 		words_copy(to, from, len);
 	} else {
 		memcpy(dst, (const void *)src, len);
@@ -96,7 +98,7 @@ void guest_copy_out(struct guest *dst, const void *src, size_t len)
 		*(char *)to = *(const char *)src;
 	else if (len == 8)
 		to[0] = from[0];
-	else if (len > 8 && len <= WORDS_MAX)
+	else if (is_short(len))
 		words_copy(to, from, len);
 	else
 		memcpy((void *)dst, src, len);
@@ -106,7 +108,7 @@ void guest_copy(struct guest *dst, const struct guest *src, size_t len)
 {
 	CONFIG_GUEST_HOOK("load", src, len);
 	CONFIG_GUEST_HOOK("store in pieces", dst, len);
-	if (len > 8 && len <= WORDS_MAX)
+	if (is_short(len))
 		words_copy((void *)dst, (const volatile void *)src, len);
 	else
 		memmove((void *)dst, (const void *)src, len);
