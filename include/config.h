@@ -9,11 +9,10 @@
 #define RARE __attribute__((noinline, cold))
 
 /* In place of its call even where all is built for size: quicker, and hardly larger. */
-#ifdef __OPTIMIZE_SIZE__
-#define FAST inline __attribute__((always_inline))
-#else
-#define FAST inline
+#ifndef CONFIG_FAST
+#define CONFIG_FAST inline __attribute__((always_inline))
 #endif
+#define FAST CONFIG_FAST
 
 /* What --version says; the Makefile sets it. */
 #ifndef CONFIG_VERSION

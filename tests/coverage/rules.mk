@@ -4,7 +4,7 @@
 # in the middle of a function, as the simulator's do, makes no branch behind it look taken. Each of
 # the conditions of an && or || is a branch of its own. The unit tests are built in unit/rules.mk.
 
-COVERAGE_CC := gcc -O0 --coverage --param logical-op-non-short-circuit=0
+COVERAGE_CC := gcc -O0 --coverage --param logical-op-non-short-circuit=0 -DCONFIG_FAST=inline
 COVERAGE_DIR := $(T)/obj/coverage-sim
 COVERAGE_SIM := -std=c11 -g -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -Iinclude -Itests/unit \
 	-Itests/sim -include tests/sim/hook.h

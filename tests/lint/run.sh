@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.." || exit 2
 
 made=build/tests/lint # calls.h is there, which port/cage.c includes
 INCLUDE="-Iinclude -Iport -Itests/unit -Itests/sim -Itests/fuzz -I$made"
-FLAGS="-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 $INCLUDE"
+FLAGS="-std=c11 -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DCONFIG_FAST=inline $INCLUDE"
 GCC_WARN="-Wall -Wextra -Wconversion -Wno-sign-conversion -Wduplicated-cond -Wduplicated-branches
 	-Wlogical-op -Wnull-dereference -Wformat=2 -Wcast-align=strict -Wundef -Wunused-macros
 	-Wjump-misses-init -Wshadow -Wvla"

@@ -10,8 +10,8 @@
  *     spans have every step: within a span, to its end, over the end to the next one; three have
  *     an empty one between others, and a middle one that is neither trimmed at its front nor its
  *     end.
- *   CONFIG_WORDS_MAX: the copy by words is proved by itself, for up to 24 bytes: two words or three,
- *     and every rest. No word of it knows of the one before. Elsewhere all copies are general ones.
+ *   CONFIG_WORDS_MAX: the copy by words is proved by itself, for up to 24 bytes: one word to three,
+ *     and every rest. No word knows of the one before. Elsewhere all copies are general ones.
  */
 #include "span.h"
 
