@@ -67,8 +67,8 @@ _Static_assert(CONFIG_SPANS_LONG >= CONFIG_SPANS_INLINE, "a long chain is not a 
 #endif
 
 /* Bytes of guest memory that are copied word by word: so few are not worth a general copy. */
-#ifndef CONFIG_WORDS_MAX
-#define CONFIG_WORDS_MAX 128
+#ifndef CONFIG_SHORT_COPY
+#define CONFIG_SHORT_COPY 128
 #endif
 
 /*

@@ -204,6 +204,8 @@ check_code()
 		grep -vE '^include/[^:]*:[0-9]*: #ifndef VUBOX_[A-Z0-9_]*_H$' |
 		grep -vE '^include/config\.h:[0-9]*: #ifndef CONFIG_[A-Z0-9_]*$' |
 		check "no #ifdef outside port/ and the device table"
+	sed -n 's,^#ifndef \(CONFIG_.*\),include/config.h: \1,p' include/config.h | sort | uniq -d |
+		check "a limit of include/config.h has one meaning"
 	for f in $units; do
 		head -n 1 "$f" | grep -q '^/\*' || echo "$f"
 	done | check "a .c file opens with what it is"

@@ -44,7 +44,7 @@ typedef uint32_t __attribute__((may_alias, aligned(1))) half;
 
 static FAST bool is_short(size_t len)
 {
-	return CONFIG_WORDS_MAX > 8 && len > 8 && len <= CONFIG_WORDS_MAX;
+	return CONFIG_SHORT_COPY > 8 && len > 8 && len <= CONFIG_SHORT_COPY;
 }
 
 /* Loads each byte once; the middle of a header as one word, to be read as one. */

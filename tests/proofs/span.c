@@ -10,8 +10,8 @@
  *     spans have every step: within a span, to its end, over the end to the next one; three have
  *     an empty one between others, and a middle one that is neither trimmed at its front nor its
  *     end.
- *   CONFIG_WORDS_MAX: the copy by words is proved by itself, for up to 24 bytes: one word to three,
- *     and every rest. No word knows of the one before. Elsewhere all copies are general ones.
+ *   CONFIG_SHORT_COPY: the copy by words is proved by itself, for up to 24 bytes: one word to
+ *     three, and every rest. No word knows of the one before. Elsewhere copies are general ones.
  */
 #include "span.h"
 
@@ -77,7 +77,7 @@ void prove_put(void)
 /* A copy by words, out of a place and into one that have these bytes and no more. */
 void prove_words(void)
 {
-	size_t len = (size_t)nondet_upto(PROOF_SIZE(CONFIG_WORDS_MAX, 40));
+	size_t len = (size_t)nondet_upto(PROOF_SIZE(CONFIG_SHORT_COPY, 40));
 	void *from = nondet_object(len), *to = nondet_object(len);
 
 	assume(len > 8);
